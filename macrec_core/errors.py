@@ -1,0 +1,11 @@
+"""The one exception type that reaches the user as a single line instead of a traceback."""
+
+from __future__ import annotations
+
+
+class MacrecError(Exception):
+    """A mistake in the input, the parameters or an artifact.
+
+    The message is one line that names the value, the rule it breaks and the remedy.
+    Stages print it and exit with code 1; anything else is a bug and keeps its traceback.
+    """

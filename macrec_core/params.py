@@ -1,0 +1,429 @@
+"""Typed sections of params.yaml: loaded once, validated as a whole, no defaults.
+
+Every knob of the system stands in params.yaml; a section here gives its type and range.
+An unknown, missing, mistyped or out-of-range value is an error, and all errors are
+reported together as `name=value: rule`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from macrec_core.errors import MacrecError
+
+PositiveInt = Annotated[int, Field(ge=1)]
+NonNegativeInt = Annotated[int, Field(ge=0)]
+PositiveFloat = Annotated[float, Field(gt=0)]
+NonNegativeFloat = Annotated[float, Field(ge=0)]
+Probability = Annotated[float, Field(ge=0, lt=1)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+
+
+class Section(BaseModel):
+    """Base of every section: immutable, strictly typed, unknown keys refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+# ----------------------------------------------------------------------------- datasets
+
+
+class SampleSource(Section):
+    """A synthetic shop written as raw files in the Amazon-2018 layout."""
+
+    source: Literal["sample"]
+    num_items: PositiveInt
+    num_users: PositiveInt
+    image_size: Annotated[int, Field(ge=32)]
+    seed: NonNegativeInt
+
+
+class AmazonSource(Section):
+    """A category of the Amazon-2018 release, from a base URL or a local folder."""
+
+    source: Literal["amazon"]
+    category: str
+    base: str
+
+
+class PublishedSource(Section):
+    """The field's file family (`X.inter.json`, `X.item.json`, `X.index*.json`, ...)."""
+
+    source: Literal["published"]
+    folder: str
+    name: str
+    index_files: dict[Name, str]
+    embedding_files: dict[Name, str]
+
+
+DatasetSpec = Annotated[
+    SampleSource | AmazonSource | PublishedSource, Field(discriminator="source")
+]
+
+
+class ImageParams(Section):
+    """What `download` does with images."""
+
+    max_side: PositiveInt
+    max_pixels: PositiveInt
+    jpeg_quality: Annotated[int, Field(ge=1, le=95)]
+    concurrency: PositiveInt
+    timeout_s: PositiveFloat
+    max_failure_rate: Fraction
+
+
+class FilterParams(Section):
+    """What `filter` keeps."""
+
+    k_core: PositiveInt
+    max_bad_lines: NonNegativeInt
+
+
+# --------------------------------------------------------------------------- embeddings
+
+
+class MiniLMEncoder(Section):
+    """MiniLM, whose weights come with the `embedded` extra."""
+
+    encoder: Literal["minilm"]
+    fields: Annotated[list[Literal["title", "description", "brand", "categories"]], Field(min_length=1)]
+    max_tokens: Annotated[int, Field(ge=2, le=512)]
+    batch_size: PositiveInt
+
+
+class HuggingFaceTextEncoder(Section):
+    """Any Hugging Face text encoder (LLaMA included), by hub id or local folder."""
+
+    encoder: Literal["huggingface"]
+    model: str
+    revision: str | None
+    dtype: Literal["float32", "bfloat16", "float16"]
+    fields: Annotated[list[Literal["title", "description", "brand", "categories"]], Field(min_length=1)]
+    max_tokens: Annotated[int, Field(ge=2)]
+    batch_size: PositiveInt
+
+
+class TfidfEncoder(Section):
+    """TF-IDF followed by truncated SVD; needs no weights."""
+
+    encoder: Literal["tfidf_svd"]
+    fields: Annotated[list[Literal["title", "description", "brand", "categories"]], Field(min_length=1)]
+    width: PositiveInt
+    seed: NonNegativeInt
+
+
+class EfficientNetEncoder(Section):
+    """EfficientNet-Lite0, whose weights come with the `embedded` extra."""
+
+    encoder: Literal["efficientnet_lite0"]
+    batch_size: PositiveInt
+
+
+class TimmEncoder(Section):
+    """Any timm image model with timm's own preprocessing (CLIP ViT-L/14 included)."""
+
+    encoder: Literal["timm"]
+    model: str
+    weights: str | None
+    dtype: Literal["float32", "bfloat16", "float16"]
+    batch_size: PositiveInt
+
+
+class HsvHogEncoder(Section):
+    """HSV colour histogram and histogram of oriented gradients; needs no weights."""
+
+    encoder: Literal["hsv_hog"]
+    image_size: PositiveInt
+
+
+class PublishedEmbedding(Section):
+    """Embeddings published as `X.emb-*.npy` beside the interactions."""
+
+    encoder: Literal["published"]
+
+
+TextEncoder = MiniLMEncoder | HuggingFaceTextEncoder | TfidfEncoder | PublishedEmbedding
+ImageEncoder = EfficientNetEncoder | TimmEncoder | HsvHogEncoder | PublishedEmbedding
+
+
+class EmbedParams(Section):
+    """One encoder a modality."""
+
+    text: Annotated[TextEncoder, Field(discriminator="encoder")]
+    image: Annotated[ImageEncoder, Field(discriminator="encoder")]
+
+
+class PseudoLabelParams(Section):
+    """K-means pseudo-labels (Eq. 1)."""
+
+    num_clusters: PositiveInt
+    n_init: PositiveInt
+    seed: NonNegativeInt
+
+
+# ---------------------------------------------------------------------------- quantizer
+
+
+class QuantParams(Section):
+    """Cross-modal RQ-VAE (Eqs. 2-13)."""
+
+    codebook_size: Annotated[int, Field(ge=2)]
+    num_levels: PositiveInt
+    latent_dim: PositiveInt
+    common_width: PositiveInt
+    hidden_sizes: list[PositiveInt]
+    standardize: Literal["none", "unit_norm", "unit_variance"]
+    lambda_con: list[NonNegativeFloat]
+    lambda_align: NonNegativeFloat
+    temperature: PositiveFloat
+    commitment_weight: NonNegativeFloat
+    similarity: Literal["inner_product", "cosine"]
+    reduction: Literal["sum", "mean"]
+    positives: Literal["pseudo_label", "self"]
+    residual_gradient: Literal["flows", "blocked"]
+    batch_size: PositiveInt
+    max_epochs: PositiveInt
+    learning_rate: PositiveFloat
+    weight_decay: NonNegativeFloat
+    kmeans_iterations: PositiveInt
+    evaluate_every: PositiveInt
+
+    @model_validator(mode="after")
+    def _one_weight_a_level(self) -> Self:
+        if len(self.lambda_con) != self.num_levels:
+            raise ValueError(
+                f"lambda_con has {len(self.lambda_con)} weights for num_levels={self.num_levels}: "
+                "give one weight for each level"
+            )
+        return self
+
+
+# --------------------------------------------------------------------------- recommender
+
+
+class Seq2SeqParams(Section):
+    """Training examples: window and tasks."""
+
+    max_history: PositiveInt
+    tasks: Annotated[
+        list[Literal["recommend", "align_items", "align_sequences"]], Field(min_length=1)
+    ]
+
+    @model_validator(mode="after")
+    def _recommends(self) -> Self:
+        if "recommend" not in self.tasks:
+            raise ValueError("tasks lacks 'recommend': without it nothing learns to recommend; add it")
+        return self
+
+
+class GrParams(Section):
+    """T5 and its training (Eqs. 14-19)."""
+
+    d_model: PositiveInt
+    d_kv: PositiveInt
+    d_ff: PositiveInt
+    num_layers: PositiveInt
+    num_heads: PositiveInt
+    dropout: Probability
+    batch_size: PositiveInt
+    micro_batch_size: PositiveInt
+    learning_rate: PositiveFloat
+    weight_decay: NonNegativeFloat
+    warmup_fraction: Fraction
+    max_grad_norm: PositiveFloat
+    label_smoothing: Probability
+    max_epochs: PositiveInt
+    max_steps: PositiveInt | None
+    patience: PositiveInt
+    select_by: Literal["loss", "ndcg@10"]
+    max_validation_users: PositiveInt | None
+    lambda_implicit: NonNegativeFloat
+    temperature: PositiveFloat
+    implicit_similarity: Literal["cosine", "inner_product"]
+    implicit_batch_size: Annotated[int, Field(ge=2)]
+
+
+class EvalParams(Section):
+    """Constrained beam search, ensemble and metrics."""
+
+    num_beams: PositiveInt
+    length_penalty: float
+    fusion: Literal["mean_plus_found", "mean", "reciprocal_rank"]
+    ambiguous_ids: Literal["pessimistic", "optimistic"]
+    batch_size: PositiveInt
+    max_users: PositiveInt | None
+
+
+class RuntimeParams(Section):
+    """Where and how numbers are computed."""
+
+    device: Literal["auto", "cpu", "cuda"]
+    precision: Literal["float32", "bfloat16"]
+    num_threads: NonNegativeInt
+    checkpoint_every_s: NonNegativeFloat
+
+
+# -------------------------------------------------------------------------------- whole
+
+
+class VariantSpec(Section):
+    """What a variant changes: its modalities, and overrides of three sections."""
+
+    modalities: Annotated[list[Name], Field(min_length=1)]
+    quant: dict[str, Any]
+    seq2seq: dict[str, Any]
+    gr: dict[str, Any]
+
+
+class Params(Section):
+    """The whole of params.yaml."""
+
+    datasets: Annotated[list[Name], Field(min_length=1)]
+    learned_datasets: list[Name]
+    imported_datasets: list[Name]
+    variants: Annotated[list[Name], Field(min_length=1)]
+    seeds: Annotated[list[NonNegativeInt], Field(min_length=1)]
+    modalities: Annotated[list[Literal["text", "image"]], Field(min_length=1)]
+    dataset_specs: dict[Name, DatasetSpec]
+    images: ImageParams
+    filter: FilterParams
+    embed: EmbedParams
+    pseudo_labels: PseudoLabelParams
+    quant: QuantParams
+    seq2seq: Seq2SeqParams
+    gr: GrParams
+    eval: EvalParams
+    runtime: RuntimeParams
+    variant_specs: dict[Name, VariantSpec]
+
+    def quant_of(self, variant: str) -> QuantParams:
+        """`quant` with the variant's overrides."""
+        return QuantParams.model_validate(self._overridden("quant", variant))
+
+    def seq2seq_of(self, variant: str) -> Seq2SeqParams:
+        """`seq2seq` with the variant's overrides."""
+        return Seq2SeqParams.model_validate(self._overridden("seq2seq", variant))
+
+    def gr_of(self, variant: str) -> GrParams:
+        """`gr` with the variant's overrides."""
+        return GrParams.model_validate(self._overridden("gr", variant))
+
+    def _overridden(self, section: str, variant: str) -> dict[str, Any]:
+        base: dict[str, Any] = getattr(self, section).model_dump()
+        return base | getattr(self.variant_specs[variant], section)
+
+
+def load_params(path: Path) -> Params:
+    """Read and validate a params file.
+
+    Raises:
+        MacrecError: the file cannot be read or parsed, or any value breaks a rule; every
+            broken rule is named, one a line.
+    """
+    try:
+        # YAML 1.2 as DVC reads it: PyYAML would take 1e-3 for a string.
+        raw = YAML(typ="safe", pure=True).load(path)
+    except (OSError, YAMLError) as error:
+        raise MacrecError(f"{path}: cannot be read as YAML: {error}") from error
+    return validate_params(raw, str(path))
+
+
+def validate_params(raw: object, origin: str) -> Params:
+    """Validate a parsed params mapping; see `load_params`."""
+    if not isinstance(raw, Mapping):
+        raise MacrecError(f"{origin}: holds {type(raw).__name__}, expected a mapping of sections")
+    try:
+        params = Params.model_validate(raw)
+    except ValidationError as error:
+        raise _as_one_error(origin, [_line(e) for e in error.errors()]) from error
+    problems = [*_axis_problems(params), *_variant_problems(params)]
+    if problems:
+        raise _as_one_error(origin, problems)
+    return params
+
+
+def _as_one_error(origin: str, problems: list[str]) -> MacrecError:
+    return MacrecError(f"{origin}: {len(problems)} invalid parameter(s):\n  " + "\n  ".join(problems))
+
+
+def _line(error: Any) -> str:  # noqa: ANN401 - pydantic's ErrorDetails, a TypedDict of mixed types
+    """One `name=value: rule` line of a pydantic error."""
+    # A discriminated union puts its tag into the location; the user's key path has no such part.
+    tags = {"sample", "amazon", "published", "minilm", "huggingface", "tfidf_svd",
+            "efficientnet_lite0", "timm", "hsv_hog"}
+    location = list(error["loc"])
+    if location[:1] == ["dataset_specs"] and len(location) > 2 and location[2] in tags:
+        del location[2]
+    if location[:1] == ["embed"] and len(location) > 2 and location[2] in tags:
+        del location[2]
+    name = ".".join(str(part) for part in location)
+    rules = {
+        "missing": "is missing: add it (presets/ holds complete files)",
+        "extra_forbidden": "is unknown: remove it or correct its name",
+    }
+    rule = rules.get(error["type"], error["msg"].removeprefix("Value error, "))
+    if error["type"] == "missing" or isinstance(error["input"], Mapping):
+        return f"{name}: {rule}"
+    return f"{name}={error['input']!r}: {rule}"
+
+
+def _axis_problems(params: Params) -> list[str]:
+    problems = []
+    axes: dict[str, list[Any]] = {
+        "datasets": params.datasets,
+        "variants": params.variants,
+        "seeds": params.seeds,
+        "modalities": params.modalities,
+    }
+    for name, values in axes.items():
+        if len(set(values)) != len(values):
+            problems.append(f"{name}={values}: a value occurs twice; name each once")
+    problems += [
+        f"datasets={name}: has no entry in dataset_specs; add one"
+        for name in params.datasets
+        if name not in params.dataset_specs
+    ]
+    problems += [
+        f"variants={name}: has no entry in variant_specs; add one"
+        for name in params.variants
+        if name not in params.variant_specs
+    ]
+    if sorted(params.learned_datasets + params.imported_datasets) != sorted(params.datasets):
+        problems.append(
+            f"datasets={params.datasets}: each must stand in exactly one of learned_datasets "
+            f"({params.learned_datasets}) and imported_datasets ({params.imported_datasets})"
+        )
+    for name in params.imported_datasets:
+        spec = params.dataset_specs.get(name)
+        if spec is not None and not (isinstance(spec, PublishedSource) and spec.index_files):
+            problems.append(
+                f"imported_datasets={name}: needs source 'published' with index_files; "
+                "otherwise list it in learned_datasets"
+            )
+    return problems
+
+
+def _variant_problems(params: Params) -> list[str]:
+    problems = []
+    for name, spec in params.variant_specs.items():
+        unknown = [m for m in spec.modalities if m not in params.modalities]
+        if unknown:
+            problems.append(
+                f"variant_specs.{name}.modalities={spec.modalities}: {unknown} not in "
+                f"modalities={list(params.modalities)}; add them there or remove them here"
+            )
+        for section in ("quant", "seq2seq", "gr"):
+            try:
+                getattr(params, f"{section}_of")(name)
+            except ValidationError as error:
+                prefix = f"variant_specs.{name}.{section}"
+                problems += [f"{prefix}.{_line(e)}" if e["loc"] else f"{prefix}: {_line(e)}"
+                             for e in error.errors()]
+    return problems

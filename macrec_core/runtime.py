@@ -1,0 +1,110 @@
+"""Seeds, device, precision and thread count, decided in one place.
+
+Imports nothing beyond torch and numpy, so that it runs on a bare GPU image.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from macrec_core.errors import MacrecError
+
+if TYPE_CHECKING:
+    from macrec_core.params import RuntimeParams
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """Where numbers are computed.
+
+    Attributes:
+        device: torch device of models and data.
+        autocast: type of matrix products under autocast, or None for plain float32.
+    """
+
+    device: torch.device
+    autocast: torch.dtype | None
+
+
+def start(params: RuntimeParams) -> Runtime:
+    """Fix threads and determinism, and choose device and precision.
+
+    Deterministic kernels are required, so that one seed gives one result on one machine.
+
+    Raises:
+        MacrecError: `runtime.device=cuda` on a machine without a usable GPU.
+    """
+    if params.num_threads:
+        torch.set_num_threads(params.num_threads)
+    # cuBLAS is deterministic only with a fixed workspace.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True)
+    device = _device(params.device)
+    autocast = torch.bfloat16 if params.precision == "bfloat16" else None
+    log.info("device %s, %s, %d threads", device, params.precision, torch.get_num_threads())
+    return Runtime(device, autocast)
+
+
+def generator(*parts: int | str) -> torch.Generator:
+    """A CPU random generator whose stream is a function of the given parts alone.
+
+    Streams named by (seed, purpose, epoch) do not depend on what ran before them, which is
+    what lets an interrupted training go on with the same data order.
+    """
+    digest = hashlib.sha256("/".join(str(p) for p in parts).encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
+
+
+def scratch_root(cwd: Path) -> Path:
+    """The folder of training checkpoints: $MACREC_SCRATCH, or `scratch/` of the main checkout.
+
+    DVC runs queued experiments in copies below `.dvc/tmp`; they share the main checkout's
+    folder, so that they find finished and interrupted trainings.
+    """
+    configured = os.environ.get("MACREC_SCRATCH")
+    if configured:
+        return Path(configured)
+    resolved = cwd.resolve()
+    for parent in resolved.parents:
+        if parent.name == "tmp" and parent.parent.name == ".dvc":
+            return parent.parent.parent / "scratch"
+    return resolved / "scratch"
+
+
+def fingerprint(texts: Iterable[str], files: Iterable[Path], code: Iterable[Path]) -> str:
+    """Hash of everything that a training's result depends on: settings, inputs, code, torch.
+
+    Args:
+        texts: settings in a canonical form.
+        files: input files; their contents count, not their names.
+        code: Python files whose change makes older results stale.
+    """
+    digest = hashlib.sha256(torch.__version__.encode())
+    for text in texts:
+        digest.update(hashlib.sha256(text.encode()).digest())
+    for path in (*files, *sorted(code)):
+        digest.update(file_sha256(path).encode())
+    return digest.hexdigest()[:32]
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _device(name: str) -> torch.device:
+    available = torch.cuda.is_available()
+    if name == "cuda" and not available:
+        raise MacrecError("runtime.device='cuda': no usable GPU here; set it to 'auto' or 'cpu'")
+    return torch.device("cuda" if available and name != "cpu" else "cpu")

@@ -1,0 +1,1 @@
+"""The pipeline's stages: one file, one command each; `python -m stages --help` lists them."""
