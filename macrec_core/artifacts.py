@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from macrec_core.errors import MacrecError
-from macrec_core.schemas import Contract
+from macrec_core.schemas import Contract, contract_of
 
 _NAME = b"macrec.artifact"
 _VERSION = b"macrec.version"
@@ -66,6 +66,18 @@ def read_artifact(path: Path, contract: Contract) -> pa.Table:
     return table
 
 
+def read_embeddings(path: Path) -> pa.Table:
+    """Read artifact `embeddings` of whatever width.
+
+    Raises:
+        MacrecError: see `read_artifact`.
+    """
+    table = read_any(path)
+    contract = contract_of("embeddings", table.schema)
+    assert contract is not None
+    return read_artifact(path, contract)
+
+
 def read_any(path: Path) -> pa.Table:
     """Read an artifact of a kind not known beforehand; its contract is not checked."""
     try:
@@ -74,12 +86,15 @@ def read_any(path: Path) -> pa.Table:
     except FileNotFoundError as error:
         raise MacrecError(f"{path}: does not exist; run the stage that makes it") from error
     except (pa.ArrowInvalid, OSError) as error:
-        raise MacrecError(f"{path}: is no readable Parquet file ({error}); make it again") from error
+        raise MacrecError(
+            f"{path}: is no readable Parquet file ({error}); make it again"
+        ) from error
 
 
 def artifact_name(table: pa.Table) -> str:
     """The artifact name in a table's metadata, or an empty string."""
-    return (table.schema.metadata or {}).get(_NAME, b"").decode()
+    name: bytes = (table.schema.metadata or {}).get(_NAME, b"")
+    return name.decode()
 
 
 def artifact_info(table: pa.Table) -> dict[str, object]:
@@ -101,7 +116,7 @@ def check_table(path: Path, table: pa.Table, contract: Contract) -> None:
         )
     for field in expected:
         column = table.column(field.name)
-        # Compared as strings: list fields that differ only in the inner nullability compare unequal.
+        # As text: lists that differ only in their entries' nullability compare unequal.
         if _type_text(column.type) != _type_text(field.type):
             raise MacrecError(
                 f"{path}: column '{field.name}' is {column.type}, expected {field.type}"
@@ -119,7 +134,8 @@ def check_same_items(path: Path, rows: int, reference: Path, expected: int) -> N
     """
     if rows != expected:
         raise MacrecError(
-            f"{path}: holds {rows} items, {reference} holds {expected}; make both from one catalogue"
+            f"{path}: holds {rows} items, {reference} holds {expected}; "
+            "make both from one catalogue"
         )
 
 
@@ -157,8 +173,13 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 def write_json(path: Path, value: object) -> None:
     """Write JSON atomically, keys sorted, so that equal values give equal bytes."""
+    write_text(path, json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically."""
     with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
+        temporary.write_text(text)
 
 
 def read_json(path: Path) -> dict[str, object]:
@@ -239,7 +260,8 @@ def _check_filled(path: Path, name: str, column: pa.ChunkedArray) -> None:
         values = pc.list_flatten(values)
         if values.null_count:
             raise MacrecError(
-                f"{path}: column '{name}' has {values.null_count} nulls inside its lists, expected none"
+                f"{path}: column '{name}' has {values.null_count} nulls inside its lists, "
+                "expected none"
             )
     if pa.types.is_floating(values.type):
         broken = len(values) - (pc.sum(pc.is_finite(values)).as_py() or 0)

@@ -93,7 +93,9 @@ class MiniLMEncoder(Section):
     """MiniLM, whose weights come with the `embedded` extra."""
 
     encoder: Literal["minilm"]
-    fields: Annotated[list[Literal["title", "description", "brand", "categories"]], Field(min_length=1)]
+    fields: Annotated[
+        list[Literal["title", "description", "brand", "categories"]], Field(min_length=1)
+    ]
     max_tokens: Annotated[int, Field(ge=2, le=512)]
     batch_size: PositiveInt
 
@@ -105,7 +107,9 @@ class HuggingFaceTextEncoder(Section):
     model: str
     revision: str | None
     dtype: Literal["float32", "bfloat16", "float16"]
-    fields: Annotated[list[Literal["title", "description", "brand", "categories"]], Field(min_length=1)]
+    fields: Annotated[
+        list[Literal["title", "description", "brand", "categories"]], Field(min_length=1)
+    ]
     max_tokens: Annotated[int, Field(ge=2)]
     batch_size: PositiveInt
 
@@ -114,7 +118,9 @@ class TfidfEncoder(Section):
     """TF-IDF followed by truncated SVD; needs no weights."""
 
     encoder: Literal["tfidf_svd"]
-    fields: Annotated[list[Literal["title", "description", "brand", "categories"]], Field(min_length=1)]
+    fields: Annotated[
+        list[Literal["title", "description", "brand", "categories"]], Field(min_length=1)
+    ]
     width: PositiveInt
     seed: NonNegativeInt
 
@@ -219,7 +225,9 @@ class Seq2SeqParams(Section):
     @model_validator(mode="after")
     def _recommends(self) -> Self:
         if "recommend" not in self.tasks:
-            raise ValueError("tasks lacks 'recommend': without it nothing learns to recommend; add it")
+            raise ValueError(
+                "tasks lacks 'recommend': without it nothing learns to recommend; add it"
+            )
         return self
 
 
@@ -317,7 +325,8 @@ class Params(Section):
 
     def _overridden(self, section: str, variant: str) -> dict[str, Any]:
         base: dict[str, Any] = getattr(self, section).model_dump()
-        return base | getattr(self.variant_specs[variant], section)
+        overrides: dict[str, Any] = getattr(self.variant_specs[variant], section)
+        return base | overrides
 
 
 def load_params(path: Path) -> Params:
@@ -350,14 +359,25 @@ def validate_params(raw: object, origin: str) -> Params:
 
 
 def _as_one_error(origin: str, problems: list[str]) -> MacrecError:
-    return MacrecError(f"{origin}: {len(problems)} invalid parameter(s):\n  " + "\n  ".join(problems))
+    return MacrecError(
+        f"{origin}: {len(problems)} invalid parameter(s):\n  " + "\n  ".join(problems)
+    )
 
 
 def _line(error: Any) -> str:  # noqa: ANN401 - pydantic's ErrorDetails, a TypedDict of mixed types
     """One `name=value: rule` line of a pydantic error."""
     # A discriminated union puts its tag into the location; the user's key path has no such part.
-    tags = {"sample", "amazon", "published", "minilm", "huggingface", "tfidf_svd",
-            "efficientnet_lite0", "timm", "hsv_hog"}
+    tags = {
+        "sample",
+        "amazon",
+        "published",
+        "minilm",
+        "huggingface",
+        "tfidf_svd",
+        "efficientnet_lite0",
+        "timm",
+        "hsv_hog",
+    }
     location = list(error["loc"])
     if location[:1] == ["dataset_specs"] and len(location) > 2 and location[2] in tags:
         del location[2]
@@ -424,6 +444,8 @@ def _variant_problems(params: Params) -> list[str]:
                 getattr(params, f"{section}_of")(name)
             except ValidationError as error:
                 prefix = f"variant_specs.{name}.{section}"
-                problems += [f"{prefix}.{_line(e)}" if e["loc"] else f"{prefix}: {_line(e)}"
-                             for e in error.errors()]
+                problems += [
+                    f"{prefix}.{_line(e)}" if e["loc"] else f"{prefix}: {_line(e)}"
+                    for e in error.errors()
+                ]
     return problems

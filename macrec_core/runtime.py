@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from macrec_core.errors import MacrecError
+from macrec_core.files import file_sha256 as file_sha256
+from macrec_core.files import scratch_root as scratch_root
 
 if TYPE_CHECKING:
     from macrec_core.params import RuntimeParams
@@ -65,22 +67,6 @@ def generator(*parts: int | str) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
 
 
-def scratch_root(cwd: Path) -> Path:
-    """The folder of training checkpoints: $MACREC_SCRATCH, or `scratch/` of the main checkout.
-
-    DVC runs queued experiments in copies below `.dvc/tmp`; they share the main checkout's
-    folder, so that they find finished and interrupted trainings.
-    """
-    configured = os.environ.get("MACREC_SCRATCH")
-    if configured:
-        return Path(configured)
-    resolved = cwd.resolve()
-    for parent in resolved.parents:
-        if parent.name == "tmp" and parent.parent.name == ".dvc":
-            return parent.parent.parent / "scratch"
-    return resolved / "scratch"
-
-
 def fingerprint(texts: Iterable[str], files: Iterable[Path], code: Iterable[Path]) -> str:
     """Hash of everything that a training's result depends on: settings, inputs, code, torch.
 
@@ -97,10 +83,14 @@ def fingerprint(texts: Iterable[str], files: Iterable[Path], code: Iterable[Path
     return digest.hexdigest()[:32]
 
 
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def code_files(*names: str) -> list[Path]:
+    """Files of modules and packages of macrec_core, by name, whose change makes results stale."""
+    home = Path(__file__).parent
+    files: list[Path] = []
+    for name in names:
+        module = home / f"{name}.py"
+        files += [module] if module.is_file() else (home / name).rglob("*.py")
+    return sorted(files)
 
 
 def _device(name: str) -> torch.device:

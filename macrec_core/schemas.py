@@ -254,12 +254,16 @@ def contract_of(name: str, schema: pa.Schema) -> Contract | None:
         return FIXED[name]
     columns = [column for column in schema.names if column != "item_id"]
     if name == "embeddings":
-        kind = schema.field("embedding").type if "embedding" in columns else None
-        return embeddings(kind.list_size if pa.types.is_fixed_size_list(kind) else 1)
+        return embeddings(_list_size(schema, "embedding"))
     if name == "pseudo_labels":
         return pseudo_labels(columns)
     if name == "semantic_ids":
         modalities = [c for c in columns if not c.endswith("_nearest")]
-        kind = schema.field(modalities[0]).type if modalities else None
-        return semantic_ids(modalities, kind.list_size if pa.types.is_fixed_size_list(kind) else 1)
+        return semantic_ids(modalities, _list_size(schema, *modalities[:1]))
     return None
+
+
+def _list_size(schema: pa.Schema, *columns: str) -> int:
+    """Width of a fixed-size-list column; 1 where there is none to measure."""
+    kinds = [schema.field(column).type for column in columns if column in schema.names]
+    return kinds[0].list_size if kinds and pa.types.is_fixed_size_list(kinds[0]) else 1

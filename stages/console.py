@@ -9,7 +9,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Annotated, Any, Self
 
-import click
 import typer
 from typer.core import TyperGroup
 
@@ -25,7 +24,8 @@ DEFAULT_PARAMS = Path("params.yaml")
 class OneLineErrors(TyperGroup):
     """Prints a `MacrecError` as one message and exits with code 1."""
 
-    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - click's own signature
+    # Typer's type of the context differs between its releases (click's, or its own copy).
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401
         """Run the chosen command with logging set up."""
         _log_to_stderr()
         try:

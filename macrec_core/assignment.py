@@ -1,0 +1,20 @@
+"""From a trained quantizer to unique semantic IDs."""
+
+from __future__ import annotations
+
+import numpy as np
+from torch import Tensor
+
+from macrec_core.id_table import AssignedIds
+from macrec_core.quantization.conflicts import make_unique
+from macrec_core.quantization.rqvae import CrossModalRQVAE
+from macrec_core.quantization.training import encode_items
+
+
+def assign_ids(model: CrossModalRQVAE, modality: str, embeddings: Tensor) -> AssignedIds:
+    """Nearest codes of embeddings [N, width] (Eq. 2), then conflict reassignment."""
+    latents, nearest = encode_items(model, modality, embeddings)
+    codebooks = model[modality].quantizer.codebooks.detach().numpy()
+    codes = nearest.numpy().astype(np.int32)
+    unique = make_unique(latents.numpy(), codebooks, codes)
+    return AssignedIds(unique.codes, codes, unique.num_moved, unique.num_moved_above)

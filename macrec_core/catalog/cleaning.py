@@ -1,0 +1,102 @@
+"""Item text as published, made plain: no HTML, no stringified lists, single spaces.
+
+Nothing is cut here; an encoder cuts what it cannot read.
+"""
+
+from __future__ import annotations
+
+import ast
+import html
+import re
+import warnings
+from collections.abc import Iterator
+
+# C0 and C1 controls, and lone surrogates, which no UTF-8 file can hold.
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+# Only entities that end in a semicolon: `a=1&copy=2` and `&nothing` are text.
+_ENTITY = re.compile(r"&(?:#[0-9]+|#[xX][0-9a-fA-F]+|[A-Za-z][A-Za-z0-9]*);")
+# `&amp;amp;lt;` is escaped three times over; undone in one go.
+_ESCAPED_AMPERSAND = re.compile(r"&(?:amp;)+")
+_NOT_SHOWN = re.compile(r"<(script|style)\b[^<>]*>.*?</\1\s*>", re.IGNORECASE | re.DOTALL)
+_COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
+# A tag opens with a letter, so that `5 < 6 and 7 > 3`, `<>` and `<3` stay.
+_TAG = re.compile(r"</?[A-Za-z][^<>]*>|<![A-Za-z][^<>]*>")
+
+
+def clean_text(value: object) -> str:
+    """Plain text of a metadata field.
+
+    Args:
+        value: text, a list of texts (nested ones too), a list written as text
+            (`"['a', 'b']"`), a number, or None.
+
+    Returns:
+        Text without markup and control characters, words parted by single spaces; the parts of
+        a list are joined by a space. Cleaning a cleaned text changes nothing, unless the
+        text then happens to look like a written list.
+    """
+    parts = (_plain(part) for part in _parts(value))
+    return " ".join(part for part in parts if part)
+
+
+def clean_categories(value: object) -> str:
+    """Plain text of a category path, its steps joined by a comma and a space."""
+    parts = (_plain(part) for part in _parts(value))
+    return ", ".join(part for part in parts if part)
+
+
+def _parts(value: object) -> Iterator[str]:
+    """The texts of a value, lists opened."""
+    if value is None:
+        return
+    if isinstance(value, list | tuple):
+        for part in value:
+            yield from _parts(part)
+    elif isinstance(value, str):
+        listed = _written_list(_UNPRINTABLE.sub(" ", value).strip())
+        if listed is None:
+            yield value
+        else:
+            yield from listed
+    else:
+        yield str(value)
+
+
+def _written_list(text: str) -> list[str] | None:
+    """The texts of a list that was saved by `str(list)`, or None if the text is no such list."""
+    if text == "[]":
+        return []
+    if not (text.startswith(("['", '["')) and text.endswith(("']", '"]'))):
+        return None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # unknown escapes such as "\d" are kept as they are
+            value = ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return None  # text that only begins and ends like a list
+    if isinstance(value, list) and all(isinstance(part, str) for part in value):
+        return value
+    return None
+
+
+def _plain(text: str) -> str:
+    text = _spaced(text)
+    while True:
+        # Unescaping may reveal tags, and removing a tag may join an entity. Every change makes
+        # the text shorter, so this ends.
+        shorter = _ESCAPED_AMPERSAND.sub("&", text)
+        shorter = _ENTITY.sub(_character, shorter)
+        for markup in (_NOT_SHOWN, _COMMENT, _TAG):
+            shorter = markup.sub(" ", shorter)
+        shorter = _spaced(shorter)
+        if shorter == text:
+            return text
+        text = shorter
+
+
+def _spaced(text: str) -> str:
+    return " ".join(_UNPRINTABLE.sub(" ", text).split())
+
+
+def _character(entity: re.Match[str]) -> str:
+    return html.unescape(entity.group())

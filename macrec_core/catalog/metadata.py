@@ -1,0 +1,137 @@
+"""Amazon metadata and reviews: one JSON object a line, gzip-compressed."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from macrec_core.errors import MacrecError
+
+# Item keys stand in tables and logs: something visible, and no replacement character.
+KEY_PATTERN = r"^[^\s\x00-\x1f\x7f\x{FFFD}]+$"
+_KEY = re.compile("[^\\s\x00-\x1f\x7f\ufffd\ud800-\udfff]+")
+
+
+@dataclass(frozen=True)
+class BadLines:
+    """Lines of a file that could not be read.
+
+    Attributes:
+        count: how many.
+        first: numbers of the first ten, counted from 1.
+    """
+
+    count: int
+    first: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """Metadata records by item key, in file order.
+
+    Attributes:
+        records: the first record of each item.
+        duplicates: further records of items already seen, ignored.
+        bad_lines: lines that hold no JSON object with an item key (`asin`).
+    """
+
+    records: dict[str, dict[str, object]]
+    duplicates: int
+    bad_lines: BadLines
+
+
+def read_metadata(path: Path) -> Metadata:
+    """Read a metadata file; see `Metadata`.
+
+    Raises:
+        MacrecError: the file is missing or no whole gzip file.
+    """
+    records: dict[str, dict[str, object]] = {}
+    duplicates, bad = 0, []
+    for number, key, record in _records(path):
+        if key is None:
+            bad.append(number)
+        elif key in records:
+            duplicates += 1
+        else:
+            records[key] = record
+    return Metadata(records, duplicates, _bad_lines(bad))
+
+
+def reviewed_items(path: Path) -> tuple[set[str], BadLines]:
+    """Keys of all items that a review file mentions, and its unreadable lines.
+
+    Raises:
+        MacrecError: the file is missing or no whole gzip file.
+    """
+    items, bad = set(), []
+    for number, key, _ in _records(path):
+        if key is None:
+            bad.append(number)
+        else:
+            items.add(key)
+    return items, _bad_lines(bad)
+
+
+def image_urls(record: dict[str, object]) -> list[str]:
+    """URLs of an item's images, large ones first, each once; what is no text is left out."""
+    urls: list[str] = []
+    for name in ("imageURLHighRes", "imageURL"):
+        value = record.get(name)
+        listed = value if isinstance(value, list) else [value]
+        urls += [url.strip() for url in listed if isinstance(url, str) and url.strip()]
+    return list(dict.fromkeys(urls))
+
+
+def check_gzip(path: Path, name: str) -> None:
+    """Decompress a whole file, so that a cut or a changed byte is found.
+
+    Args:
+        path: the file.
+        name: what the error calls it.
+
+    Raises:
+        MacrecError: the file is cut, changed, or no gzip file at all.
+    """
+    try:
+        with gzip.open(path, "rb") as file:
+            while file.read(1 << 20):
+                pass
+    except (OSError, EOFError, zlib.error) as error:
+        raise MacrecError(f"{name}: is no whole gzip file ({error}); fetch it again") from error
+
+
+def _records(path: Path) -> Iterator[tuple[int, str | None, dict[str, object]]]:
+    """Line number, item key and object of each line; the key is None where either is missing."""
+    try:
+        with gzip.open(path, "rb") as file:
+            for number, line in enumerate(file, start=1):
+                if line.strip():
+                    record = _object(line)
+                    yield number, _key(record), record
+    except FileNotFoundError as error:
+        raise MacrecError(f"{path}: does not exist; run the stage that makes it") from error
+    except (OSError, EOFError, zlib.error) as error:
+        raise MacrecError(f"{path}: is no whole gzip file ({error}); fetch it again") from error
+
+
+def _object(line: bytes) -> dict[str, object]:
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError):  # broken JSON or UTF-8: counted as a bad line
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _key(record: dict[str, object]) -> str | None:
+    key = record.get("asin")
+    return key if isinstance(key, str) and _KEY.fullmatch(key) else None
+
+
+def _bad_lines(numbers: list[int]) -> BadLines:
+    return BadLines(len(numbers), tuple(numbers[:10]))

@@ -1,0 +1,58 @@
+"""Training checkpoints that live outside DVC's outputs.
+
+A training's folder is keyed by a hash of everything its result depends on
+(`macrec_core.runtime.fingerprint`), so that an interrupted training goes on where it stopped,
+a finished one is exported again without training, and one of other parameters or data is
+never met.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+log = logging.getLogger(__name__)
+
+
+class Checkpoints:
+    """Saves and finds the state of one training.
+
+    Args:
+        folder: the training's own folder; made if missing.
+        every_s: seconds between saves; 0 saves at every chance.
+    """
+
+    def __init__(self, folder: Path, every_s: float) -> None:
+        self._file = folder / "state.pt"
+        self._every_s = every_s
+        self._last = time.monotonic()
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def load(self) -> dict[str, Any] | None:
+        """The last saved state, or None at a fresh start."""
+        if not self._file.exists():
+            return None
+        state: dict[str, Any] = torch.load(self._file, map_location="cpu", weights_only=True)
+        log.info("going on from %s at %s", self._file, state.get("progress", "the end"))
+        return state
+
+    def offer(self, state: Callable[[], dict[str, Any]]) -> None:
+        """Save `state()` if the last save is long enough ago."""
+        if time.monotonic() - self._last >= self._every_s:
+            self.save(state())
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Save now; a kill at any moment leaves the older or the newer state whole."""
+        temporary = self._file.with_suffix(f".{os.getpid()}")
+        with temporary.open("wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(self._file)
+        self._last = time.monotonic()

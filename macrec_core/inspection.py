@@ -1,0 +1,75 @@
+"""Checks over a whole folder of artifacts, for CI and for people who bring their own."""
+
+from __future__ import annotations
+
+from collections.abc import Set
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from macrec_core.artifacts import artifact_name, check_same_items, matrix, read_any, read_artifact
+from macrec_core.errors import MacrecError
+from macrec_core.metrics import collision_rate
+from macrec_core.schemas import contract_of
+
+# One row an item of the catalogue, whatever the variant.
+_ITEM_LEVEL = ("embeddings", "pseudo_labels", "semantic_ids")
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """Outcome of `inspect_artifacts`.
+
+    Attributes:
+        num_files: Parquet files looked at.
+        problems: one line for each that breaks a rule.
+    """
+
+    num_files: int
+    problems: list[str]
+
+
+def inspect_artifacts(root: Path, imported_datasets: Set[str]) -> Inspection:
+    """Check every Parquet file below a folder against the contract that its metadata names.
+
+    Beyond single files: item-level artifacts have as many rows as their dataset's items, and
+    learned semantic IDs are unique.
+
+    Args:
+        root: holds a folder for each dataset.
+        imported_datasets: those whose IDs are imported as published, collisions included.
+    """
+    files = sorted(root.rglob("*.parquet"))
+    problems = []
+    for path in files:
+        dataset = path.relative_to(root).parts[0]
+        try:
+            _inspect(path, root / dataset, dataset in imported_datasets)
+        except MacrecError as error:
+            problems.append(str(error))
+    return Inspection(len(files), problems)
+
+
+def _inspect(path: Path, home: Path, imported: bool) -> None:
+    table = read_any(path)
+    name = artifact_name(table)
+    contract = contract_of(name, table.schema)
+    if contract is None:
+        raise MacrecError(f"{path}: artifact name {name!r} is unknown; remove the file")
+    table = read_artifact(path, contract)
+    if name in _ITEM_LEVEL:
+        items = home / "items.parquet"
+        check_same_items(path, table.num_rows, items, read_any(items).num_rows)
+    if name == "semantic_ids" and not imported:
+        _check_unique(path, table)
+
+
+def _check_unique(path: Path, table: pa.Table) -> None:
+    for column in table.column_names[1:]:
+        rate = 0.0 if column.endswith("_nearest") else collision_rate(matrix(table, column))
+        if rate:
+            raise MacrecError(
+                f"{path}: column '{column}' has a collision rate of {rate:.4f}, expected 0; "
+                "run assign_sids again"
+            )

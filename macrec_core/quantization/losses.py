@@ -1,0 +1,95 @@
+"""The terms of the quantizer's objective, one function an equation."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from macrec_core.contrastive import Similarity, info_nce
+
+Reduction = Literal["sum", "mean"]
+
+
+def draw_positives(labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """For each item another item of the batch with the same pseudo-label, drawn uniformly.
+
+    Args:
+        labels: [B] int64 pseudo-labels of the *other* modality.
+        generator: CPU generator.
+
+    Returns:
+        positives: [B] int64 batch rows; an item that has no partner is its own positive.
+        found: [B] bool, whether it has one.
+    """
+    device, labels = labels.device, labels.cpu()
+    size = len(labels)
+    order = torch.argsort(labels, stable=True)
+    _, counts = torch.unique_consecutive(labels[order], return_counts=True)
+    group_size = counts.repeat_interleave(counts)  # [B], in sorted order
+    group_start = (counts.cumsum(0) - counts).repeat_interleave(counts)
+    place = torch.arange(size) - group_start
+    # One of the other g - 1 members: draw a place among them and step over oneself.
+    draw = (torch.rand(size, generator=generator) * (group_size - 1)).long()
+    other = draw + (draw >= place).long()
+    found_sorted = group_size > 1
+    partner = torch.where(found_sorted, group_start + other, torch.arange(size))
+    positives, found = torch.empty_like(order), torch.empty_like(found_sorted)
+    positives[order] = order[partner]
+    found[order] = found_sorted
+    return positives.to(device), found.to(device)
+
+
+def contrastive_loss(
+    residuals: Tensor, positives: Tensor, temperature: float, similarity: Similarity
+) -> Tensor:
+    """L_con of one level and direction (Eq. 4 or 5).
+
+    Args:
+        residuals: [B, d], r_l of one modality, with gradient to its encoder.
+        positives: [B] from `draw_positives` on the other modality's pseudo-labels.
+        temperature: tau.
+        similarity: see `info_nce`.
+    """
+    return info_nce(residuals, residuals, positives, temperature, similarity)
+
+
+def alignment_loss(
+    first: Tensor, second: Tensor, temperature: float, similarity: Similarity
+) -> Tensor:
+    """L_align of one ordered pair of modalities (Eq. 7 or 8).
+
+    Args:
+        first: [B, d] quantized latents of the anchors' modality.
+        second: [B, d] of the other modality, the same items in the same rows.
+        temperature: tau.
+        similarity: see `info_nce`.
+    """
+    same_item = torch.arange(len(first), device=first.device)
+    return info_nce(first, second, same_item, temperature, similarity)
+
+
+def reconstruction_loss(target: Tensor, output: Tensor, reduction: Reduction) -> Tensor:
+    """L_recon (Eq. 10): squared norm of the error [B, width], averaged over the batch."""
+    return _squared_error(target, output, reduction)
+
+
+def codebook_loss(residuals: Tensor, vectors: Tensor, reduction: Reduction) -> Tensor:
+    """First term of L_rq (Eq. 11), [L, B, d] each: moves the codes towards the residuals."""
+    return _over_levels(residuals.detach(), vectors, reduction)
+
+
+def commitment_loss(residuals: Tensor, vectors: Tensor, reduction: Reduction) -> Tensor:
+    """Second term of L_rq (Eq. 11) without alpha: moves the latents towards the codes."""
+    return _over_levels(residuals, vectors.detach(), reduction)
+
+
+def _over_levels(residuals: Tensor, vectors: Tensor, reduction: Reduction) -> Tensor:
+    levels = [_squared_error(r, e, reduction) for r, e in zip(residuals, vectors, strict=True)]
+    return torch.stack(levels).sum()
+
+
+def _squared_error(target: Tensor, output: Tensor, reduction: Reduction) -> Tensor:
+    squares = (target - output).square()
+    return squares.sum(dim=1).mean() if reduction == "sum" else squares.mean()

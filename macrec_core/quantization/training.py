@@ -1,0 +1,330 @@
+"""Training of the cross-modal RQ-VAE (Eq. 13): one plain loop."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import permutations
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from macrec_core.errors import MacrecError
+from macrec_core.metrics import codebook_use, collision_rate
+from macrec_core.quantization import losses
+from macrec_core.quantization.residual import Quantized
+from macrec_core.quantization.rqvae import CrossModalRQVAE
+from macrec_core.runtime import generator
+
+if TYPE_CHECKING:
+    from macrec_core.checkpoints import Checkpoints
+    from macrec_core.params import QuantParams
+    from macrec_core.progress import Progress
+
+log = logging.getLogger(__name__)
+
+# Below these a modality counts as collapsed, and the log says so (method: a contrastive term
+# that wins over the reconstruction leaves most of the variance unexplained).
+_COLLAPSED_UNEXPLAINED = 0.7
+_COLLAPSED_USE = 0.1
+
+
+@dataclass(frozen=True)
+class TrainedQuantizer:
+    """A trained quantizer and how it got there.
+
+    Attributes:
+        model: on the CPU, in evaluation mode.
+        history: one row an epoch: mean losses, share of items with a real positive, and every
+            `evaluate_every` epochs collision rate, unexplained variance and codebook use.
+    """
+
+    model: CrossModalRQVAE
+    history: list[dict[str, float]]
+
+
+@dataclass(frozen=True)
+class QuantizerData:
+    """What the quantizer learns from.
+
+    Attributes:
+        embeddings: per modality [N, width] float32.
+        pseudo_labels: per modality [N] int64 (Eq. 1).
+    """
+
+    embeddings: Mapping[str, Tensor]
+    pseudo_labels: Mapping[str, Tensor]
+
+    @property
+    def num_items(self) -> int:
+        """N."""
+        return len(next(iter(self.embeddings.values())))
+
+
+@dataclass(frozen=True)
+class Terms:
+    """The objective of one batch and its parts.
+
+    Attributes:
+        total: L_ID (Eq. 13), a scalar with gradient.
+        parts: each named term, weighted as it enters the total.
+        positives: share of (item, direction) pairs that have a real positive in the batch.
+    """
+
+    total: Tensor
+    parts: dict[str, Tensor]
+    positives: float
+
+
+def objective(
+    model: CrossModalRQVAE,
+    batch: Mapping[str, Tensor],
+    labels: Mapping[str, Tensor],
+    params: QuantParams,
+    draws: torch.Generator,
+) -> Terms:
+    """L_ID of one batch (Eq. 13).
+
+    Args:
+        model: the quantizer.
+        batch: per modality standardised embeddings [B, width], the same items in the same rows.
+        labels: per modality pseudo-labels [B].
+        params: weights and options.
+        draws: CPU generator of the positives.
+    """
+    parts: dict[str, Tensor] = {}
+    quantized: dict[str, Quantized] = {}
+    for name, embeddings in batch.items():
+        outcome, output = model[name](embeddings)
+        quantized[name] = outcome
+        residuals, vectors = outcome.residuals, outcome.vectors
+        parts[f"recon_{name}"] = losses.reconstruction_loss(embeddings, output, params.reduction)
+        parts[f"codebook_{name}"] = losses.codebook_loss(residuals, vectors, params.reduction)
+        parts[f"commitment_{name}"] = params.commitment_weight * losses.commitment_loss(
+            residuals, vectors, params.reduction
+        )
+    positives = 0.0
+    if any(params.lambda_con) and len(batch) > 1:
+        parts["contrastive"], positives = _contrastive(quantized, labels, params, draws)
+    if params.lambda_align and len(batch) > 1:
+        parts["alignment"] = (
+            params.lambda_align
+            * torch.stack(
+                [
+                    losses.alignment_loss(
+                        quantized[first].shared_gradient,
+                        quantized[second].shared_gradient,
+                        params.temperature,
+                        params.similarity,
+                    )
+                    for first, second in permutations(quantized, 2)
+                ]
+            ).sum()
+        )
+    return Terms(torch.stack(list(parts.values())).sum(), parts, positives)
+
+
+def _contrastive(
+    quantized: Mapping[str, Quantized],
+    labels: Mapping[str, Tensor],
+    params: QuantParams,
+    draws: torch.Generator,
+) -> tuple[Tensor, float]:
+    """Sum over ordered pairs and levels of lambda_con^l L_con^l (Eqs. 4-6), and found share."""
+    terms, found_shares = [], []
+    for label_modality, anchor_modality in permutations(quantized, 2):
+        residuals = quantized[anchor_modality].residuals
+        if params.positives == "pseudo_label":
+            positives, found = losses.draw_positives(labels[label_modality], draws)
+            found_shares.append(float(found.float().mean()))
+        else:
+            positives = torch.arange(residuals.shape[1], device=residuals.device)
+            found_shares.append(0.0)
+        terms += [
+            weight
+            * losses.contrastive_loss(
+                residuals[level], positives, params.temperature, params.similarity
+            )
+            for level, weight in enumerate(params.lambda_con)
+            if weight
+        ]
+    return torch.stack(terms).sum(), sum(found_shares) / len(found_shares)
+
+
+def train_quantizer(
+    data: QuantizerData,
+    params: QuantParams,
+    seed: int,
+    device: torch.device,
+    checkpoints: Checkpoints,
+    progress: Progress,
+) -> TrainedQuantizer:
+    """Train to `max_epochs`; the last epoch's model is the result.
+
+    Every random draw comes from a stream named by seed, purpose and epoch, so that going on
+    from a checkpoint gives the same bytes as a run that was never interrupted.
+
+    Raises:
+        MacrecError: the loss stops being finite.
+    """
+    model = _new_model(data, params, seed)
+    # foreach: the fused and the plain update differ in the last bit; one is chosen for good.
+    optimizer = torch.optim.AdamW(
+        model.parameters(), params.learning_rate, weight_decay=params.weight_decay, foreach=True
+    )
+    history: list[dict[str, float]] = []
+    state = checkpoints.load()
+    if state is None:
+        model.to(device)
+        _initialise_codebooks(model, data, params, seed, device)
+    else:
+        model.load_state_dict(state["model"])
+        model.to(device)
+        optimizer.load_state_dict(state["optimizer"])
+        history = state["history"]
+
+    def snapshot() -> dict[str, Any]:
+        return {
+            "model": model.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "history": history,
+            "progress": f"epoch {len(history)}",
+        }
+
+    standardised = {
+        name: model[name].standardise(x.to(device)) for name, x in data.embeddings.items()
+    }
+    progress.start("RQ-VAE epochs", params.max_epochs)
+    progress.advance(len(history))
+    for epoch in range(len(history), params.max_epochs):
+        row = _train_epoch(model, optimizer, standardised, data, params, seed, epoch)
+        last = epoch + 1 == params.max_epochs
+        if last or (epoch + 1) % params.evaluate_every == 0:
+            row |= measure(model, standardised, params)
+        history.append({"epoch": float(epoch + 1), **row})
+        checkpoints.offer(snapshot)
+        progress.advance(1, f"loss {row['loss']:.4f}")
+    if state is None or len(state["history"]) < params.max_epochs:
+        checkpoints.save(snapshot())
+    _warn_of_collapse(history[-1], list(data.embeddings))
+    return TrainedQuantizer(model.cpu().eval(), history)
+
+
+def _new_model(data: QuantizerData, params: QuantParams, seed: int) -> CrossModalRQVAE:
+    torch.manual_seed(generator(seed, "rqvae-weights").initial_seed())
+    model = CrossModalRQVAE({m: x.shape[1] for m, x in data.embeddings.items()}, params)
+    for name, embeddings in data.embeddings.items():
+        model[name].fit_scale(embeddings, params.standardize)
+    return model
+
+
+def _initialise_codebooks(
+    model: CrossModalRQVAE,
+    data: QuantizerData,
+    params: QuantParams,
+    seed: int,
+    device: torch.device,
+) -> None:
+    """k-means on the residuals of the first batch, before the first update."""
+    first = _batches(data.num_items, params.batch_size, seed, 0)[0]
+    for name, embeddings in data.embeddings.items():
+        part = model[name]
+        with torch.no_grad():
+            latent = part.encode(part.standardise(embeddings[first].to(device)))
+        if len(latent) < params.codebook_size:
+            log.warning(
+                "%s: a first batch of %d items seeds %d codes; the surplus starts from repeated "
+                "items (raise quant.batch_size or lower quant.codebook_size)",
+                name, len(latent), params.codebook_size,
+            )  # fmt: skip
+        part.quantizer.initialise(
+            latent, params.kmeans_iterations, generator(seed, "codebooks", name)
+        )
+
+
+def _batches(num_items: int, batch_size: int, seed: int, epoch: int) -> list[Tensor]:
+    """Every item once, in the order that seed and epoch give."""
+    order = torch.randperm(num_items, generator=generator(seed, "rqvae-order", epoch))
+    return list(order.split(batch_size))
+
+
+def _train_epoch(
+    model: CrossModalRQVAE,
+    optimizer: torch.optim.Optimizer,
+    standardised: Mapping[str, Tensor],
+    data: QuantizerData,
+    params: QuantParams,
+    seed: int,
+    epoch: int,
+) -> dict[str, float]:
+    draws = generator(seed, "rqvae-positives", epoch)
+    sums: dict[str, float] = {}
+    model.train()
+    for rows in _batches(data.num_items, params.batch_size, seed, epoch):
+        batch = {name: x[rows.to(x.device)] for name, x in standardised.items()}
+        labels = {name: data.pseudo_labels[name][rows] for name in batch}
+        terms = objective(model, batch, labels, params, draws)
+        if not torch.isfinite(terms.total):
+            raise MacrecError(
+                f"RQ-VAE loss is {float(terms.total)} in epoch {epoch + 1} at learning rate "
+                f"{params.learning_rate}; lower quant.learning_rate"
+            )
+        optimizer.zero_grad(set_to_none=True)
+        terms.total.backward()
+        optimizer.step()
+        weight = len(rows) / data.num_items
+        values = {name: float(part.detach()) for name, part in terms.parts.items()}
+        values |= {"loss": float(terms.total.detach()), "positives": terms.positives}
+        for name, value in values.items():
+            sums[name] = sums.get(name, 0.0) + weight * value
+    return sums
+
+
+@torch.no_grad()
+def measure(
+    model: CrossModalRQVAE, standardised: Mapping[str, Tensor], params: QuantParams
+) -> dict[str, float]:
+    """Collision rate, unexplained variance and codebook use over the whole catalogue."""
+    model.eval()
+    values: dict[str, float] = {}
+    for name, embeddings in standardised.items():
+        errors, codes = 0.0, []
+        for chunk in embeddings.split(8192):
+            quantized, output = model[name](chunk)
+            errors += float((chunk - output).double().square().sum())
+            codes.append(quantized.codes.cpu())
+        centred = embeddings - embeddings.mean(dim=0)
+        variance = float(centred.double().square().sum())
+        array = torch.cat(codes).int().numpy()
+        values[f"collision_rate_{name}"] = collision_rate(array)
+        values[f"unexplained_{name}"] = errors / variance if variance else 0.0
+        for level, used in enumerate(codebook_use(array, params.codebook_size)):
+            values[f"use_{name}_{level}"] = used
+    return values
+
+
+@torch.no_grad()
+def encode_items(
+    model: CrossModalRQVAE, modality: str, embeddings: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Latents [N, d] and nearest codes [N, L] (Eq. 2) of raw embeddings [N, width]."""
+    part = model[modality]
+    latents, codes = [], []
+    for chunk in embeddings.split(8192):
+        quantized: Quantized = part.quantizer(part.encode(part.standardise(chunk)))
+        latents.append(quantized.latent)
+        codes.append(quantized.codes)
+    return torch.cat(latents), torch.cat(codes)
+
+
+def _warn_of_collapse(row: Mapping[str, float], modalities: list[str]) -> None:
+    for name in modalities:
+        unexplained, used = row[f"unexplained_{name}"], row[f"use_{name}_0"]
+        if unexplained > _COLLAPSED_UNEXPLAINED or used < _COLLAPSED_USE:
+            log.warning(
+                "%s: the quantizer looks collapsed: %.0f %% of the variance unexplained, %.0f %% "
+                "of the first codebook in use; lower quant.lambda_con or see quant.reduction",
+                name, 100 * unexplained, 100 * used,
+            )  # fmt: skip

@@ -1,0 +1,152 @@
+"""From beams to ranked items: expansion of ambiguous IDs, ensemble of lists, ranks.
+
+An ambiguous ID (several items with one published ID) stands for its group: every member gets
+the ID's score. Where a hit on the group stands is a named choice, `eval.ambiguous_ids`:
+`pessimistic` places the target behind all items of the same score, so that a hit within k
+means that the whole group fits in k places; `optimistic` places it before them, which is the
+field's habit of comparing ID strings and never underestimates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from macrec_core.recommender.trie import Trie
+
+Fusion = Literal["mean_plus_found", "mean", "reciprocal_rank"]
+Ambiguity = Literal["pessimistic", "optimistic"]
+
+# Cormack, Clarke and Buettcher (2009).
+_RECIPROCAL_RANK_CONSTANT = 60.0
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Ranked items of many users, best first; equal scores in the order of item ids.
+
+    Attributes:
+        offsets: [U + 1]; user u's items are `items[offsets[u]:offsets[u + 1]]`.
+        items: flat item ids.
+        scores: flat scores.
+    """
+
+    offsets: NDArray[np.int64]
+    items: NDArray[np.int64]
+    scores: NDArray[np.float64]
+
+    @property
+    def users(self) -> NDArray[np.int64]:
+        """Flat row number of the user of each item."""
+        return np.repeat(np.arange(len(self.offsets) - 1), np.diff(self.offsets))
+
+
+def expand_beams(
+    ids: NDArray[np.int64],
+    log_probs: NDArray[np.float32],
+    trie: Trie,
+    length: int,
+    length_penalty: float,
+) -> Ranking:
+    """Items of beams [U, b], each with log-probability / length ** length_penalty.
+
+    Args:
+        ids: distinct IDs of the trie, -1 for none.
+        log_probs: of the whole sequence.
+        trie: knows each ID's items.
+        length: tokens of a sequence, its end included (L + 1).
+        length_penalty: as in `generate`; 1 there and here.
+    """
+    rows, columns = np.nonzero(ids >= 0)
+    found = ids[rows, columns]
+    sizes = np.diff(trie.member_offsets)[found]
+    place = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    items = trie.members[np.repeat(trie.member_offsets[found], sizes) + place]
+    scores = log_probs[rows, columns].astype(np.float64) / length**length_penalty
+    return _ranked(np.repeat(rows, sizes), items, np.repeat(scores, sizes), len(ids))
+
+
+def fuse(rankings: Sequence[Ranking], rule: Fusion) -> Ranking:
+    """The ensemble of any number of lists of the same users.
+
+    Rules, for an item found by k of n lists:
+        mean_plus_found: mean of its scores, plus k - 1. For two lists the rule of MQL4GRec and
+            of the authors' code: +1 puts the items found by both first.
+        mean: mean over all n lists; where a list lacks the item, that list's lowest score.
+        reciprocal_rank: sum of 1 / (60 + rank).
+    """
+    num_users = len(rankings[0].offsets) - 1
+    if len(rankings) == 1:
+        return rankings[0]
+    users = np.concatenate([r.users for r in rankings])
+    items = np.concatenate([r.items for r in rankings])
+    scores = np.concatenate([_contribution(r, rule) for r in rankings])
+    stride = int(items.max(initial=0)) + 1
+    keys, inverse = np.unique(users * stride + items, return_inverse=True)
+    found = np.bincount(inverse, minlength=len(keys))
+    total = np.zeros(len(keys))
+    np.add.at(total, inverse, scores)
+    if rule == "mean_plus_found":
+        total = total / found + (found - 1)
+    elif rule == "mean":
+        # _contribution holds each score's lead over its list's floor; the floors come back here.
+        floors = np.stack([_floors(r) for r in rankings]).sum(axis=0)
+        total = (total + floors[keys // stride]) / len(rankings)
+    return _ranked(keys // stride, keys % stride, total, num_users)
+
+
+def target_ranks(
+    ranking: Ranking, targets: NDArray[np.int64], ambiguity: Ambiguity
+) -> NDArray[np.int64]:
+    """Rank of each user's target, 1 for the first place, 0 where it is not in the list.
+
+    Args:
+        ranking: U users.
+        targets: [U] item ids.
+        ambiguity: place among equal scores; see the module's text.
+    """
+    users = ranking.users
+    is_target = ranking.items == targets[users]
+    target_score = np.full(len(targets), np.nan)
+    target_score[users[is_target]] = ranking.scores[is_target]
+    reference = target_score[users]
+    if ambiguity == "pessimistic":
+        before = ranking.scores >= reference  # the target itself included; NaN gives False
+        return np.bincount(users[before], minlength=len(targets))
+    before = ranking.scores > reference
+    ranks = np.bincount(users[before], minlength=len(targets)) + 1
+    return np.where(np.isnan(target_score), 0, ranks)
+
+
+def _ranked(
+    users: NDArray[np.int64],
+    items: NDArray[np.int64],
+    scores: NDArray[np.float64],
+    num_users: int,
+) -> Ranking:
+    order = np.lexsort((items, -scores, users))
+    counts = np.bincount(users, minlength=num_users)
+    offsets = np.concatenate([[0], np.cumsum(counts)])
+    return Ranking(offsets, items[order], scores[order])
+
+
+def _contribution(ranking: Ranking, rule: Fusion) -> NDArray[np.float64]:
+    if rule == "mean_plus_found":
+        return ranking.scores
+    if rule == "mean":
+        return ranking.scores - _floors(ranking)[ranking.users]
+    ranks = np.arange(len(ranking.items)) - ranking.offsets[:-1][ranking.users] + 1
+    return np.asarray(1.0 / (_RECIPROCAL_RANK_CONSTANT + ranks))
+
+
+def _floors(ranking: Ranking) -> NDArray[np.float64]:
+    """[U] lowest score of each user's list; 0 for an empty one."""
+    counts = np.diff(ranking.offsets)
+    floors = np.zeros(len(counts))
+    # Best first: the lowest score is each list's last.
+    floors[counts > 0] = ranking.scores[ranking.offsets[1:][counts > 0] - 1]
+    return floors

@@ -1,0 +1,71 @@
+"""The terms of the recommender's objective (Eqs. 14-19)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import permutations
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from transformers import T5ForConditionalGeneration
+
+from macrec_core.contrastive import Similarity, info_nce
+from macrec_core.recommender.model import encode, mean_pool
+
+if TYPE_CHECKING:
+    from macrec_core.recommender.batches import Sequences
+
+
+def next_token_loss(
+    model: T5ForConditionalGeneration,
+    source: Tensor,
+    mask: Tensor,
+    target: Tensor,
+    label_smoothing: float,
+) -> Tensor:
+    """First term of Eq. 19: mean negative log-likelihood a token.
+
+    Args:
+        model: T5.
+        source: [B, S] token ids.
+        mask: [B, S] bool.
+        target: [B, L + 1] token ids, the end token last.
+        label_smoothing: share of probability spread over the vocabulary; the paper has none.
+    """
+    logits = model(input_ids=source, attention_mask=mask, labels=target).logits
+    return functional.cross_entropy(
+        logits.flatten(end_dim=1).float(), target.flatten(), label_smoothing=label_smoothing
+    )
+
+
+def implicit_alignment_loss(
+    model: T5ForConditionalGeneration,
+    item_ids: Mapping[str, Sequences],
+    items: Tensor,
+    temperature: float,
+    similarity: Similarity,
+) -> Tensor:
+    """L_implicit (Eqs. 14-18), summed over ordered pairs of modalities.
+
+    Row i of every modality is item `items[i]`: pairs are made by item, whatever the order.
+
+    Args:
+        model: its encoder reads an item's semantic ID and the end token.
+        item_ids: per modality the semantic IDs of all N items as token sequences.
+        items: [B] distinct item ids.
+        temperature: tau.
+        similarity: see `info_nce`.
+    """
+    pooled = {}
+    for modality, sequences in item_ids.items():
+        source, mask = sequences.padded(items)
+        pooled[modality] = mean_pool(encode(model, source, mask), mask).float()
+    same_item = torch.arange(len(items), device=items.device)
+    return torch.stack(
+        [
+            info_nce(pooled[first], pooled[second], same_item, temperature, similarity)
+            for first, second in permutations(pooled, 2)
+        ]
+    ).sum()

@@ -1,0 +1,1 @@
+"""From metric cells to the summary, the results table and the plots' data."""

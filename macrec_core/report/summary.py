@@ -1,0 +1,84 @@
+"""The summary that `dvc metrics diff` compares, and the results table that people read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from macrec_core.metrics import mean_and_std
+from macrec_core.report.cells import Cell, Dataset
+
+RANKING = ("hr@1", "hr@5", "hr@10", "ndcg@5", "ndcg@10")
+_YARDSTICKS = ("random", "popularity", "oracle")
+
+
+def summarise(cells: Sequence[Cell], datasets: Sequence[Dataset]) -> dict[str, Any]:
+    """Mean, standard deviation and number of seeds of every metric, by dataset and variant.
+
+    The standard deviation is left out where a single seed gives none.
+    """
+    summary: dict[str, Any] = {}
+    for dataset in datasets:
+        part: dict[str, Any] = {"statistics": dataset.statistics, **dataset.yardsticks}
+        for variant in dict.fromkeys(c.variant for c in cells if c.dataset == dataset.name):
+            seeds = [c for c in cells if (c.dataset, c.variant) == (dataset.name, variant)]
+            rows = [_values(cell) for cell in seeds]
+            part[variant] = {name: _spread([row[name] for row in rows]) for name in rows[0]}
+            part[variant]["seeds"] = len(seeds)
+        summary[dataset.name] = part
+    return summary
+
+
+def results_table(summary: dict[str, Any], datasets: Sequence[str], variants: Sequence[str]) -> str:
+    """Markdown: dataset x variant, with yardsticks for scale."""
+    head = ["dataset", "variant", *[name.upper() for name in RANKING]]
+    head += ["collisions % (text / image)", "codes in use % (text / image)", "seeds"]
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * 2 + "---:|" * (len(head) - 2)]
+    for dataset in datasets:
+        part = summary[dataset]
+        for name in (*_YARDSTICKS[:2], *variants, *_YARDSTICKS[2:]):
+            if name in part:
+                lines.append(_row(dataset, name, part[name]))
+    return "\n".join(lines) + "\n"
+
+
+def _values(cell: Cell) -> dict[str, float]:
+    """Numbers of one cell under flat names."""
+    values = {name: float(cell.evaluation[name]) for name in RANKING}
+    values["users"] = float(cell.evaluation["users"])
+    for modality, metrics in _modalities(cell).items():
+        values[f"collision_rate_{modality}"] = metrics["collision_rate"]
+        values[f"codebook_use_{modality}"] = float(np.mean(metrics["codebook_use"]))
+    if cell.quantizer is not None:
+        last = cell.quantizer["history"][-1]
+        values |= {name: v for name, v in last.items() if name.startswith("unexplained")}
+        values["positives"] = last["positives"]
+    return values
+
+
+def _modalities(cell: Cell) -> dict[str, dict[str, Any]]:
+    return {name: v for name, v in cell.semantic_ids.items() if isinstance(v, dict)}
+
+
+def _spread(values: list[float]) -> dict[str, float]:
+    mean, std = mean_and_std(values)
+    return {"mean": mean} if std is None else {"mean": mean, "std": std}
+
+
+def _row(dataset: str, name: str, metrics: dict[str, Any]) -> str:
+    if name in _YARDSTICKS:
+        numbers = [f"{metrics[metric]:.4f}" for metric in RANKING]
+        return "| " + " | ".join([dataset, f"*{name}*", *numbers, "", "", ""]) + " |"
+    numbers = [_number(metrics[metric]) for metric in RANKING]
+    shares = []
+    for kind in ("collision_rate", "codebook_use"):
+        found = [metrics.get(f"{kind}_{modality}") for modality in ("text", "image")]
+        shares.append(" / ".join("-" if v is None else f"{100 * v['mean']:.1f}" for v in found))
+    return "| " + " | ".join([dataset, name, *numbers, *shares, str(metrics["seeds"])]) + " |"
+
+
+def _number(spread: dict[str, float]) -> str:
+    text = f"{spread['mean']:.4f}"
+    return f"{text} ± {spread['std']:.4f}" if "std" in spread else text

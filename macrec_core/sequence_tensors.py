@@ -1,0 +1,149 @@
+"""From Parquet tables to the tensors that training and evaluation read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from macrec_core.artifacts import lists
+from macrec_core.recommender.batches import Sequences
+from macrec_core.recommender.evaluation import Decodable, Evaluation
+from macrec_core.recommender.training import TrainingData
+from macrec_core.recommender.trie import build_trie
+from macrec_core.recommender.validation import Validation
+from macrec_core.runtime import generator
+from macrec_core.semantic_ids import Vocabulary
+
+
+@dataclass(frozen=True)
+class EvaluationData:
+    """Test or validation histories, ready to decode.
+
+    Attributes:
+        modalities: per modality histories of the same users in the same order.
+        users: [users] user ids.
+        targets: [users] item ids.
+        num_left_out: users of the split that a limit leaves out.
+    """
+
+    modalities: Mapping[str, Decodable]
+    users: NDArray[np.int64]
+    targets: NDArray[np.int64]
+    num_left_out: int
+
+
+def training_data(
+    train: pa.Table,
+    evaluation: pa.Table,
+    codes: Mapping[str, NDArray[np.int32]],
+    vocabulary: Vocabulary,
+    max_validation_users: int | None,
+) -> TrainingData:
+    """Everything that T5 training reads.
+
+    Args:
+        train: artifact TRAINING_EXAMPLES.
+        evaluation: artifact EVALUATION_EXAMPLES.
+        codes: per modality [N, L].
+        vocabulary: token ids.
+        max_validation_users: a seeded subset of users; None for all.
+    """
+    target = torch.from_numpy(_flat(train, "target")).view(train.num_rows, -1)
+    valid = evaluation_data(evaluation, "valid", codes, vocabulary, max_validation_users)
+    ends = np.full((len(next(iter(codes.values()))), 1), vocabulary.end_id, dtype=np.int32)
+    id_tokens = {
+        modality: np.concatenate([vocabulary.encode(modality, c), ends], axis=1)
+        for modality, c in codes.items()
+    }
+    return TrainingData(
+        source=_sequences(train),
+        target=target,
+        item_ids={m: _equal_length(tokens) for m, tokens in id_tokens.items()},
+        validation=Validation(
+            source={m: part.source for m, part in valid.modalities.items()},
+            target={m: torch.from_numpy(tokens[valid.targets]) for m, tokens in id_tokens.items()},
+            target_items=torch.from_numpy(valid.targets),
+            tries={m: part.trie for m, part in valid.modalities.items()},
+            level_offsets={m: part.level_offsets for m, part in valid.modalities.items()},
+        ),
+        vocabulary_size=vocabulary.size,
+    )
+
+
+def evaluation_data(
+    evaluation: pa.Table,
+    split: str,
+    codes: Mapping[str, NDArray[np.int32]],
+    vocabulary: Vocabulary,
+    max_users: int | None,
+) -> EvaluationData:
+    """Histories of one split; `max_users` keeps the same seeded subset for every variant."""
+    parts: dict[str, Decodable] = {}
+    users = targets = np.zeros(0, dtype=np.int64)
+    left_out = 0
+    for modality in codes:
+        rows = evaluation.filter(
+            pc.and_(
+                pc.equal(evaluation.column("split"), split),
+                pc.equal(evaluation.column("modality"), modality),
+            )
+        )
+        if max_users is not None and max_users < rows.num_rows:
+            left_out = rows.num_rows - max_users
+            chosen = torch.randperm(rows.num_rows, generator=generator("users", split))[:max_users]
+            rows = rows.take(pa.array(np.sort(chosen.numpy())))
+        users = np.asarray(rows.column("user_id")).astype(np.int64)
+        targets = np.asarray(rows.column("target_item")).astype(np.int64)
+        parts[modality] = Decodable(
+            _sequences(rows),
+            build_trie(codes[modality], vocabulary.codebook_size),
+            torch.from_numpy(vocabulary.level_offsets(modality)),
+        )
+    return EvaluationData(parts, users, targets, left_out)
+
+
+def _sequences(table: pa.Table) -> Sequences:
+    column = table.column("source").combine_chunks()
+    lengths = np.asarray(pc.list_value_length(column)).astype(np.int64)
+    offsets = torch.from_numpy(np.concatenate([[0], np.cumsum(lengths)]))
+    return Sequences(torch.from_numpy(_flat(table, "source")), offsets)
+
+
+def _flat(table: pa.Table, column: str) -> NDArray[np.int32]:
+    # A copy: Arrow's memory is read-only, which torch does not know.
+    return np.array(pc.list_flatten(table.column(column)), dtype=np.int32)
+
+
+def _equal_length(tokens: NDArray[np.int32]) -> Sequences:
+    count, width = tokens.shape
+    offsets: Tensor = torch.arange(count + 1) * width
+    return Sequences(torch.from_numpy(tokens.reshape(-1)), offsets)
+
+
+def recommendations_table(
+    result: Evaluation, users: NDArray[np.int64], targets: NDArray[np.int64]
+) -> pa.Table:
+    """Artifact RECOMMENDATIONS: each list's ranked items and the place of each user's target."""
+    parts = []
+    for name in sorted(result.rankings):
+        ranking = result.rankings[name]
+        parts.append(
+            pa.table(
+                {
+                    "list": pa.array([name] * len(users), pa.string()),
+                    "user_id": users,
+                    "target_item": targets,
+                    "rank": result.ranks[name],
+                    "items": lists(ranking.items.astype(np.int32), ranking.offsets),
+                    "scores": lists(ranking.scores.astype(np.float32), ranking.offsets),
+                }
+            )
+        )
+    return pa.concat_tables(parts)

@@ -1,0 +1,41 @@
+"""Rankings that need no training, for scale: popularity and chance."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+
+def test_cases(
+    interactions: pa.Table,
+) -> tuple[NDArray[np.int64], NDArray[np.int64], list[NDArray[np.int64]]]:
+    """Users, test targets and whole histories (validation item included) of every user.
+
+    Args:
+        interactions: artifact INTERACTIONS.
+    """
+    users = np.asarray(interactions.column("user_id")).astype(np.int64)
+    items = np.asarray(interactions.column("item_id")).astype(np.int64)
+    is_test = np.asarray(pc.equal(interactions.column("split"), "test"))
+    ends = np.flatnonzero(is_test)
+    starts = np.searchsorted(users, users[ends])
+    histories = [items[start:end] for start, end in zip(starts, ends, strict=True)]
+    return users[ends], items[ends], histories
+
+
+def popularity_ranks(interactions: pa.Table, num_items: int) -> NDArray[np.int64]:
+    """Rank of each user's test target by number of training interactions, all items ranked.
+
+    Items of equal popularity count as before the target.
+
+    Args:
+        interactions: artifact INTERACTIONS.
+        num_items: N.
+    """
+    train = interactions.filter(pc.equal(interactions.column("split"), "train"))
+    counts = np.bincount(np.asarray(train.column("item_id")), minlength=num_items)
+    at_least = np.cumsum(np.bincount(counts)[::-1])[::-1]  # items with this count or more
+    _, targets, _ = test_cases(interactions)
+    return np.asarray(at_least[counts[targets]])

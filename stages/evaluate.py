@@ -1,0 +1,64 @@
+"""Evaluate a recommender by constrained beam search, ensemble and full ranking."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stages.console import DEFAULT_PARAMS, Console, Dataset, ParamsFile, Seed, Variant
+
+
+def main(
+    dataset: Dataset,
+    variant: Variant,
+    seed: Seed,
+    seq2seq: Annotated[Path, typer.Option(help="Folder that build_seq2seq wrote.")],
+    semantic_ids: Annotated[Path, typer.Option(help="Semantic IDs of the variant.")],
+    recommender: Annotated[Path, typer.Option(help="Folder of the trained model.")],
+    recommendations: Annotated[
+        Path, typer.Option(help="Artifact to write, a row a user and list.")
+    ],
+    metrics: Annotated[Path, typer.Option(help="JSON file to write.")],
+    params_file: ParamsFile = DEFAULT_PARAMS,
+) -> None:
+    """Evaluate on the test items: HR@1/5/10 and NDCG@5/10, every item a candidate."""
+    from macrec_core import schemas
+    from macrec_core.artifacts import read_artifact, read_json, write_artifact, write_json
+    from macrec_core.id_table import read_ids
+    from macrec_core.metrics import ranking_metrics
+    from macrec_core.params import load_params
+    from macrec_core.recommender.evaluation import ENSEMBLE, evaluate_recommender
+    from macrec_core.recommender.model import load_t5
+    from macrec_core.runtime import start
+    from macrec_core.semantic_ids import Vocabulary
+    from macrec_core.sequence_tensors import evaluation_data, recommendations_table
+
+    params = load_params(params_file)
+    runtime = start(params.runtime)
+    vocabulary = Vocabulary.from_json(read_json(seq2seq / "vocabulary.json"))
+    table = read_artifact(seq2seq / "eval.parquet", schemas.EVALUATION_EXAMPLES)
+    codes = read_ids(semantic_ids, params.variant_specs[variant].modalities).codes
+    data = evaluation_data(table, "test", codes, vocabulary, params.eval.max_users)
+    with Console() as console:
+        result = evaluate_recommender(
+            load_t5(recommender),
+            data.modalities,
+            data.targets,
+            params.eval,
+            runtime.device,
+            console,
+        )
+    lists = recommendations_table(result, data.users, data.targets)
+    write_artifact(recommendations, lists, schemas.RECOMMENDATIONS)
+    report: dict[str, object] = {
+        "dataset": dataset,
+        "variant": variant,
+        "seed": seed,
+        "users": len(data.users),
+        "users_left_out": data.num_left_out,
+        **ranking_metrics(result.ranks[ENSEMBLE]),
+        "lists": {name: ranking_metrics(ranks) for name, ranks in result.ranks.items()},
+    }
+    write_json(metrics, report)

@@ -1,0 +1,72 @@
+"""Train the generative recommender (T5) of a variant and export it in Hugging Face format."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stages.console import DEFAULT_PARAMS, Console, Dataset, ParamsFile, Seed, Variant
+
+
+def main(
+    dataset: Dataset,
+    variant: Variant,
+    seed: Seed,
+    seq2seq: Annotated[Path, typer.Option(help="Folder that build_seq2seq wrote.")],
+    semantic_ids: Annotated[Path, typer.Option(help="Semantic IDs of the variant.")],
+    recommender: Annotated[Path, typer.Option(help="Folder to write the model to.")],
+    metrics: Annotated[Path, typer.Option(help="JSON file to write the history to.")],
+    params_file: ParamsFile = DEFAULT_PARAMS,
+) -> None:
+    """Train T5 with explicit and implicit alignment (Eqs. 14-19)."""
+    from macrec_core import schemas
+    from macrec_core.artifacts import atomic_folder, read_artifact, read_json, write_json
+    from macrec_core.checkpoints import Checkpoints
+    from macrec_core.id_table import read_ids
+    from macrec_core.params import load_params
+    from macrec_core.recommender.model import parameter_count
+    from macrec_core.recommender.training import train_recommender
+    from macrec_core.runtime import code_files, fingerprint, scratch_root, start
+    from macrec_core.semantic_ids import Vocabulary
+    from macrec_core.sequence_tensors import training_data
+
+    params = load_params(params_file)
+    gr, runtime = params.gr_of(variant), start(params.runtime)
+    train_file, eval_file = seq2seq / "train.parquet", seq2seq / "eval.parquet"
+    vocabulary_file = seq2seq / "vocabulary.json"
+    data = training_data(
+        read_artifact(train_file, schemas.TRAINING_EXAMPLES),
+        read_artifact(eval_file, schemas.EVALUATION_EXAMPLES),
+        read_ids(semantic_ids, params.variant_specs[variant].modalities).codes,
+        Vocabulary.from_json(read_json(vocabulary_file)),
+        gr.max_validation_users,
+    )
+    key = fingerprint(
+        [
+            gr.model_dump_json(),
+            str(seed),
+            params.runtime.model_dump_json(exclude={"checkpoint_every_s"}),
+        ],
+        [train_file, eval_file, vocabulary_file, semantic_ids],
+        code_files("recommender", "contrastive", "metrics", "runtime"),
+    )
+    folder = scratch_root(Path.cwd()) / "train_gr" / key
+    with Console() as console:
+        trained = train_recommender(
+            data, gr, seed, runtime,
+            Checkpoints(folder, params.runtime.checkpoint_every_s), console,
+        )  # fmt: skip
+    with atomic_folder(recommender) as temporary:
+        trained.model.save_pretrained(temporary)
+    report = {
+        "dataset": dataset,
+        "examples": len(data.source),
+        "validation_users": len(data.validation.target_items),
+        "parameters": parameter_count(trained.model),
+        "best_epoch": trained.best_epoch,
+        "stopped_by": trained.stopped_by,
+        "history": trained.history,
+    }
+    write_json(metrics, report)

@@ -1,0 +1,75 @@
+"""Train the cross-modal RQ-VAE of a variant and export it.
+
+python -m stages train_rqvae --dataset sample --variant macrec --seed 0 ...
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stages.console import DEFAULT_PARAMS, Console, Dataset, ParamsFile, Seed, Variant
+
+
+def main(
+    dataset: Dataset,
+    variant: Variant,
+    seed: Seed,
+    embeddings: Annotated[Path, typer.Option(help="Folder of <modality>.parquet.")],
+    pseudo_labels: Annotated[Path, typer.Option(help="K-means labels.")],
+    quantizer: Annotated[Path, typer.Option(help="Folder to write the quantizer to.")],
+    metrics: Annotated[Path, typer.Option(help="JSON file to write the history to.")],
+    params_file: ParamsFile = DEFAULT_PARAMS,
+) -> None:
+    """Train the cross-modal RQ-VAE (Eqs. 2-13)."""
+    import torch
+
+    from macrec_core import schemas
+    from macrec_core.artifacts import (
+        atomic_folder,
+        check_same_items,
+        matrix,
+        read_artifact,
+        read_embeddings,
+        write_json,
+    )
+    from macrec_core.checkpoints import Checkpoints
+    from macrec_core.params import load_params
+    from macrec_core.quantization.rqvae import save_rqvae
+    from macrec_core.quantization.training import QuantizerData, train_quantizer
+    from macrec_core.runtime import code_files, fingerprint, scratch_root, start
+
+    params = load_params(params_file)
+    modalities, quant = params.variant_specs[variant].modalities, params.quant_of(variant)
+    runtime = start(params.runtime)
+    labels = read_artifact(pseudo_labels, schemas.pseudo_labels(params.modalities))
+    tables = {m: read_embeddings(embeddings / f"{m}.parquet") for m in modalities}
+    for modality, table in tables.items():
+        path = embeddings / f"{modality}.parquet"
+        check_same_items(path, table.num_rows, pseudo_labels, labels.num_rows)
+    data = QuantizerData(
+        {m: torch.from_numpy(matrix(t, "embedding").copy()) for m, t in tables.items()},
+        {m: torch.tensor(labels.column(m).to_numpy(), dtype=torch.long) for m in modalities},
+    )
+    # Variants that quantize alike share one training: the key names no variant.
+    key = fingerprint(
+        [
+            quant.model_dump_json(),
+            str(modalities),
+            str(seed),
+            params.runtime.model_dump_json(exclude={"checkpoint_every_s"}),
+        ],
+        [pseudo_labels, *(embeddings / f"{m}.parquet" for m in modalities)],
+        code_files("quantization", "contrastive", "metrics", "runtime"),
+    )
+    folder = scratch_root(Path.cwd()) / "train_rqvae" / key
+    with Console() as console:
+        trained = train_quantizer(
+            data, quant, seed, runtime.device,
+            Checkpoints(folder, params.runtime.checkpoint_every_s), console,
+        )  # fmt: skip
+    with atomic_folder(quantizer) as temporary:
+        save_rqvae(temporary, trained.model, quant)
+    write_json(metrics, {"dataset": dataset, "history": trained.history})
