@@ -237,7 +237,7 @@ def _cast(path: Path, table: pa.Table, contract: Contract) -> pa.Table:
             _check_filled(path, field.name, table.column(field.name))
     try:
         return table.cast(contract.schema)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError) as error:
+    except (pa.ArrowTypeError, pa.ArrowNotImplementedError, ValueError) as error:
         raise MacrecError(f"{path}: {contract.name} does not fit its schema: {error}") from error
 
 

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from macrec_core.id_table import AssignedIds
 from macrec_core.quantization.conflicts import make_unique
+from macrec_core.quantization.measuring import encode_items
 from macrec_core.quantization.rqvae import CrossModalRQVAE
-from macrec_core.quantization.training import encode_items
 
 
 def assign_ids(model: CrossModalRQVAE, modality: str, embeddings: Tensor) -> AssignedIds:

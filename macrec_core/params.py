@@ -27,9 +27,9 @@ Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
 
 class Section(BaseModel):
-    """Base of every section: immutable, strictly typed, unknown keys refused."""
+    """Base of every section: immutable, strictly typed, finite, unknown keys refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 # ----------------------------------------------------------------------------- datasets
@@ -242,6 +242,7 @@ class GrParams(Section):
     dropout: Probability
     batch_size: PositiveInt
     micro_batch_size: PositiveInt
+    length_pool: PositiveInt
     learning_rate: PositiveFloat
     weight_decay: NonNegativeFloat
     warmup_fraction: Fraction
@@ -311,6 +312,14 @@ class Params(Section):
     runtime: RuntimeParams
     variant_specs: dict[Name, VariantSpec]
 
+    def modalities_of(self, variant: str) -> list[str]:
+        """The modalities of a variant.
+
+        Raises:
+            MacrecError: params.yaml has no such variant.
+        """
+        return list(self._spec(variant).modalities)
+
     def quant_of(self, variant: str) -> QuantParams:
         """`quant` with the variant's overrides."""
         return QuantParams.model_validate(self._overridden("quant", variant))
@@ -325,8 +334,16 @@ class Params(Section):
 
     def _overridden(self, section: str, variant: str) -> dict[str, Any]:
         base: dict[str, Any] = getattr(self, section).model_dump()
-        overrides: dict[str, Any] = getattr(self.variant_specs[variant], section)
+        overrides: dict[str, Any] = getattr(self._spec(variant), section)
         return base | overrides
+
+    def _spec(self, variant: str) -> VariantSpec:
+        if variant not in self.variant_specs:
+            raise MacrecError(
+                f"variant {variant!r}: has no entry in variant_specs "
+                f"({sorted(self.variant_specs)}); add one or correct the name"
+            )
+        return self.variant_specs[variant]
 
 
 def load_params(path: Path) -> Params:

@@ -36,18 +36,6 @@ def _required(name: str, kind: pa.DataType) -> pa.Field:
     return pa.field(name, kind, nullable=False)
 
 
-RATINGS = Contract(
-    "ratings",
-    1,
-    pa.schema(
-        [
-            _required("user_key", pa.string()),
-            _required("item_key", pa.string()),
-            _required("timestamp", pa.int64()),
-        ]
-    ),
-)
-
 RAW_IMAGES = Contract(
     "raw_images",
     1,

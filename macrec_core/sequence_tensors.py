@@ -10,7 +10,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from macrec_core.artifacts import lists
 from macrec_core.recommender.batches import Sequences
@@ -65,7 +64,7 @@ def training_data(
     return TrainingData(
         source=_sequences(train),
         target=target,
-        item_ids={m: _equal_length(tokens) for m, tokens in id_tokens.items()},
+        item_ids={m: torch.from_numpy(tokens) for m, tokens in id_tokens.items()},
         validation=Validation(
             source={m: part.source for m, part in valid.modalities.items()},
             target={m: torch.from_numpy(tokens[valid.targets]) for m, tokens in id_tokens.items()},
@@ -118,13 +117,7 @@ def _sequences(table: pa.Table) -> Sequences:
 
 def _flat(table: pa.Table, column: str) -> NDArray[np.int32]:
     # A copy: Arrow's memory is read-only, which torch does not know.
-    return np.array(pc.list_flatten(table.column(column)), dtype=np.int32)
-
-
-def _equal_length(tokens: NDArray[np.int32]) -> Sequences:
-    count, width = tokens.shape
-    offsets: Tensor = torch.arange(count + 1) * width
-    return Sequences(torch.from_numpy(tokens.reshape(-1)), offsets)
+    return np.asarray(pc.list_flatten(table.column(column))).astype(np.int32)
 
 
 def recommendations_table(

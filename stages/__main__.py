@@ -5,11 +5,16 @@ Stage modules import heavy libraries inside their command, so that this answers 
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 
 import typer
 
 from stages.console import OneLineErrors
+
+# Read once, when torch loads OpenMP: waiting threads that spin slow a busy machine down by far
+# more than waking them costs.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 COMMANDS = (
     "download",

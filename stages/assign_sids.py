@@ -43,7 +43,7 @@ def main(
     num_items = read_artifact(items, schemas.ITEMS).num_rows
     model, quant = load_rqvae(quantizer)
     assigned = {}
-    for modality in params.variant_specs[variant].modalities:
+    for modality in params.modalities_of(variant):
         path = embeddings / f"{modality}.parquet"
         table = read_embeddings(path)
         check_same_items(path, table.num_rows, items, num_items)

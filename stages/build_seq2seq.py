@@ -33,7 +33,7 @@ def main(
     from macrec_core.sequences import evaluation_examples, training_examples
 
     params = load_params(params_file)
-    modalities, seq2seq = params.variant_specs[variant].modalities, params.seq2seq_of(variant)
+    modalities, seq2seq = params.modalities_of(variant), params.seq2seq_of(variant)
     table = read_artifact(interactions, schemas.INTERACTIONS)
     ids = read_ids(semantic_ids, modalities)
     num_levels = next(iter(ids.codes.values())).shape[1]

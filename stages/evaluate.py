@@ -39,7 +39,7 @@ def main(
     runtime = start(params.runtime)
     vocabulary = Vocabulary.from_json(read_json(seq2seq / "vocabulary.json"))
     table = read_artifact(seq2seq / "eval.parquet", schemas.EVALUATION_EXAMPLES)
-    codes = read_ids(semantic_ids, params.variant_specs[variant].modalities).codes
+    codes = read_ids(semantic_ids, params.modalities_of(variant)).codes
     data = evaluation_data(table, "test", codes, vocabulary, params.eval.max_users)
     with Console() as console:
         result = evaluate_recommender(

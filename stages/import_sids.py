@@ -31,7 +31,7 @@ def main(
     params = load_params(params_file)
     num_items = read_artifact(items, schemas.ITEMS).num_rows
     imported = {}
-    for modality in params.variant_specs[variant].modalities:
+    for modality in params.modalities_of(variant):
         path = published_ids_path(raw, modality)
         codes = read_published_ids(path, modality)
         check_same_items(path, len(codes), items, num_items)
@@ -43,9 +43,8 @@ def main(
         rate = float(str(values["collision_rate"]))
         if rate:
             logging.getLogger(__name__).warning(
-                "%s: %d published %s IDs stand for %d items; eval.ambiguous_ids=%s decides how a "
+                "%s: %d published %s IDs stand for %d items; eval.ambiguous_ids decides how a "
                 "hit on such an ID counts",
                 dataset, num_items - round(rate * num_items), modality, num_items,
-                params.eval.ambiguous_ids,
             )  # fmt: skip
     write_json(metrics, {"dataset": dataset, "variant": variant, "seed": seed, **report})

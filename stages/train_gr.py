@@ -39,7 +39,7 @@ def main(
     data = training_data(
         read_artifact(train_file, schemas.TRAINING_EXAMPLES),
         read_artifact(eval_file, schemas.EVALUATION_EXAMPLES),
-        read_ids(semantic_ids, params.variant_specs[variant].modalities).codes,
+        read_ids(semantic_ids, params.modalities_of(variant)).codes,
         Vocabulary.from_json(read_json(vocabulary_file)),
         gr.max_validation_users,
     )

@@ -42,7 +42,7 @@ def main(
     from macrec_core.runtime import code_files, fingerprint, scratch_root, start
 
     params = load_params(params_file)
-    modalities, quant = params.variant_specs[variant].modalities, params.quant_of(variant)
+    modalities, quant = params.modalities_of(variant), params.quant_of(variant)
     runtime = start(params.runtime)
     labels = read_artifact(pseudo_labels, schemas.pseudo_labels(params.modalities))
     tables = {m: read_embeddings(embeddings / f"{m}.parquet") for m in modalities}

@@ -82,22 +82,27 @@ def gather_amazon(
         files[kept] = describe_file(target / kept, base.origin(relative), kept=True)
         progress.advance(status=kept)
     metadata = read_metadata(target / "metadata.json.gz")
-    counts: dict[str, object] = {
-        "metadata_items": len(metadata.records),
-        "metadata_duplicates": metadata.duplicates,
-        "metadata_bad_lines": metadata.bad_lines.count,
-    }
+    counts = _metadata_counts(metadata)
     urls: dict[str, list[str]] = {}
     if images is not None:
         relative = f"categoryFilesSmall/{name}_5.json.gz"
         reviews = _fetched(base, relative)
-        files["reviews_5core.json.gz"] = describe_file(reviews, base.origin(relative), kept=False)
+        entry = describe_file(reviews, base.origin(relative), kept=False)
+        files["reviews_5core.json.gz"] = entry
         progress.advance(status="reviews")
         reviewed, bad_lines = reviewed_items(reviews)
         urls = _wanted_urls(metadata, reviewed)
         counts |= _review_counts(reviewed, urls, bad_lines)
     found = _write_images(urls, base, target, images, progress)
     return RawContents(files, counts | found)
+
+
+def _metadata_counts(metadata: Metadata) -> dict[str, object]:
+    return {
+        "metadata_items": len(metadata.records),
+        "metadata_duplicates": metadata.duplicates,
+        "metadata_bad_lines": metadata.bad_lines.count,
+    }
 
 
 def _wanted_urls(metadata: Metadata, reviewed: set[str]) -> dict[str, list[str]]:

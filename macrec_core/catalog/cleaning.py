@@ -22,6 +22,11 @@ _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 # A tag opens with a letter, so that `5 < 6 and 7 > 3`, `<>` and `<3` stay.
 _TAG = re.compile(r"</?[A-Za-z][^<>]*>|<![A-Za-z][^<>]*>")
 
+# Of a written list that Python cannot read back.
+_BETWEEN_PARTS = re.compile(r"""['"], ['"]""")
+_ESCAPED_SPACE = re.compile(r"\\(?:[nrt]|xa0)")
+_ESCAPED_QUOTE = re.compile(r"""\\(['"\\])""")
+
 
 def clean_text(value: object) -> str:
     """Plain text of a metadata field.
@@ -63,7 +68,11 @@ def _parts(value: object) -> Iterator[str]:
 
 
 def _written_list(text: str) -> list[str] | None:
-    """The texts of a list that was saved by `str(list)`, or None if the text is no such list."""
+    """The texts of a list that was saved by `str(list)`, or None if the text is no such list.
+
+    Published files hold lists whose quotes were unescaped afterwards (`['it's', 'b']`); they
+    are taken apart where a quote, a comma, a space and a quote follow each other.
+    """
     if text == "[]":
         return []
     if not (text.startswith(("['", '["')) and text.endswith(("']", '"]'))):
@@ -73,10 +82,9 @@ def _written_list(text: str) -> list[str] | None:
             warnings.simplefilter("ignore")  # unknown escapes such as "\d" are kept as they are
             value = ast.literal_eval(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
-        return None  # text that only begins and ends like a list
-    if isinstance(value, list) and all(isinstance(part, str) for part in value):
-        return value
-    return None
+        parts = _BETWEEN_PARTS.split(text[2:-2])
+        return [_ESCAPED_QUOTE.sub(r"\1", _ESCAPED_SPACE.sub(" ", part)) for part in parts]
+    return value if all(isinstance(part, str) for part in value) else None
 
 
 def _plain(text: str) -> str:

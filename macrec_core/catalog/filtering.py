@@ -43,39 +43,7 @@ def read_ratings(path: Path) -> Ratings:
     Raises:
         MacrecError: the file cannot be read.
     """
-    # One column first: Polars' CSV reader would refuse or pad ragged lines.
-    lines = pl.scan_csv(
-        path,
-        has_header=False,
-        schema={"text": pl.String},
-        separator="\x1f",
-        quote_char=None,
-        encoding="utf8-lossy",
-        truncate_ragged_lines=True,
-        row_index_name="line",
-        row_index_offset=1,
-    )
-    parsed = (
-        lines.with_columns(pl.col("text").str.split_exact(",", 4).alias("part"))
-        .select(
-            pl.col("line"),
-            pl.col("text").is_null().alias("blank"),
-            pl.col("part").struct[0].alias("item_key"),
-            pl.col("part").struct[1].alias("user_key"),
-            pl.col("part").struct[2].cast(pl.Float64, strict=False).alias("rating"),
-            pl.col("part").struct[3].cast(pl.Int64, strict=False).alias("timestamp"),
-            pl.col("part").struct[4].is_null().alias("four"),
-        )
-        .with_columns(
-            pl.all_horizontal(
-                pl.col("item_key").str.contains(KEY_PATTERN).fill_null(False),
-                pl.col("user_key").str.contains(KEY_PATTERN).fill_null(False),
-                pl.col("rating").is_finite().fill_null(False),
-                pl.col("timestamp").is_not_null(),
-                pl.col("four"),
-            ).alias("good")
-        )
-    )
+    parsed = _parsed(path)
     good = parsed.filter("good").select("line", "user_key", "item_key", "timestamp")
     bad = parsed.filter(~pl.col("good") & ~pl.col("blank")).select("line")
     blank = parsed.filter("blank").select(pl.len())
@@ -86,6 +54,43 @@ def read_ratings(path: Path) -> Ratings:
     numbers = bad_table.get_column("line")
     return Ratings(
         table, BadLines(len(numbers), tuple(numbers.head(10).to_list())), blank_table.item()
+    )
+
+
+def _parsed(path: Path) -> pl.LazyFrame:
+    """All lines, with columns `blank` (nothing in it) and `good` (four readable parts)."""
+    # Everything as text, and a fifth column that shows lines with too many parts: Polars would
+    # refuse a ragged line, or drop what is too much, without a word.
+    columns = ("item_key", "user_key", "rating", "timestamp", "excess")
+    lines = pl.scan_csv(
+        path,
+        has_header=False,
+        schema=dict.fromkeys(columns, pl.String),
+        quote_char=None,
+        encoding="utf8-lossy",
+        truncate_ragged_lines=True,
+        missing_columns="insert",
+        extra_columns="ignore",
+        row_index_name="line",
+        row_index_offset=1,
+    )
+    is_key = [pl.col(name).str.contains(KEY_PATTERN) for name in ("item_key", "user_key")]
+    return (
+        lines.with_columns(pl.all_horizontal(pl.col(*columns).is_null()).alias("blank"))
+        .with_columns(
+            pl.col("rating").cast(pl.Float64, strict=False),
+            pl.col("timestamp").cast(pl.Int64, strict=False),
+        )
+        .with_columns(
+            pl.all_horizontal(
+                *is_key,
+                pl.col("rating").is_finite(),
+                pl.col("timestamp").is_not_null(),
+                pl.col("excess").is_null(),
+            )
+            .fill_null(False)
+            .alias("good")
+        )
     )
 
 

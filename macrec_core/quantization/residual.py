@@ -48,6 +48,16 @@ class Quantized:
         return self.vectors.sum(dim=0) + (self.latent - self.latent.detach())
 
 
+def nearest_code(residual: Tensor, codebook: Tensor) -> Tensor:
+    """Index [B] of the closest of M vectors [M, d] to each residual [B, d] (Eq. 2).
+
+    Distances are taken directly, not by a matrix product, whose rounding would let near ties
+    depend on the size of the batch.
+    """
+    distances = torch.cdist(residual, codebook, compute_mode="donot_use_mm_for_euclid_dist")
+    return distances.argmin(dim=1)
+
+
 class ResidualQuantizer(nn.Module):
     """L codebooks of M vectors applied one after another.
 
@@ -72,7 +82,7 @@ class ResidualQuantizer(nn.Module):
         residual = latent
         codes, residuals, vectors = [], [], []
         for codebook in self.codebooks:
-            nearest = torch.cdist(residual.detach(), codebook.detach()).argmin(dim=1)  # [B]
+            nearest = nearest_code(residual.detach(), codebook.detach())  # [B]
             # index_select, not codebook[nearest]: the backward of indexing is slower and, on a
             # GPU, not deterministic.
             vector = codebook.index_select(0, nearest)  # [B, d]
@@ -91,7 +101,7 @@ class ResidualQuantizer(nn.Module):
         for codebook in self.codebooks:
             centres = kmeans_centres(residual, len(codebook), iterations, generator)
             codebook.copy_(centres)
-            residual = residual - centres[torch.cdist(residual, centres).argmin(dim=1)]
+            residual = residual - centres[nearest_code(residual, centres)]
 
     def _next_residual(self, residual: Tensor, vector: Tensor) -> Tensor:
         if self.residual_gradient == "flows":

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -53,7 +54,9 @@ class ModalityRQVAE(nn.Module):
         """
         if rule == "none":
             return
-        self.mean.copy_(embeddings.mean(dim=0))
+        # In double, where the mean of equal items is exactly that item: in float32 the rounding
+        # error would pass for a spread and be scaled up to it.
+        self.mean.copy_(embeddings.double().mean(dim=0))
         squares = (embeddings - self.mean).square()
         total = squares.sum(dim=1).mean() if rule == "unit_norm" else squares.mean()
         # All items equal: nothing to scale, and dividing by zero would give NaN.
@@ -111,7 +114,7 @@ def load_rqvae(folder: Path) -> tuple[CrossModalRQVAE, QuantParams]:
         params = QuantParams.model_validate(config["quant"])
         model = CrossModalRQVAE(config["widths"], params)
         model.load_state_dict(load_file(str(folder / "model.safetensors")))
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise MacrecError(f"{folder}: is no quantizer ({error}); run train_rqvae again") from error
     return model.eval(), params
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import permutations
@@ -12,8 +13,8 @@ import torch
 from torch import Tensor
 
 from macrec_core.errors import MacrecError
-from macrec_core.metrics import codebook_use, collision_rate
 from macrec_core.quantization import losses
+from macrec_core.quantization.measuring import measure, warn_of_collapse
 from macrec_core.quantization.residual import Quantized
 from macrec_core.quantization.rqvae import CrossModalRQVAE
 from macrec_core.runtime import generator
@@ -24,11 +25,6 @@ if TYPE_CHECKING:
     from macrec_core.progress import Progress
 
 log = logging.getLogger(__name__)
-
-# Below these a modality counts as collapsed, and the log says so (method: a contrastive term
-# that wins over the reconstruction leaves most of the variance unexplained).
-_COLLAPSED_UNEXPLAINED = 0.7
-_COLLAPSED_USE = 0.1
 
 
 @dataclass(frozen=True)
@@ -183,7 +179,7 @@ def train_quantizer(
         model.load_state_dict(state["model"])
         model.to(device)
         optimizer.load_state_dict(state["optimizer"])
-        history = state["history"]
+        history = list(state["history"])
 
     def snapshot() -> dict[str, Any]:
         return {
@@ -203,12 +199,14 @@ def train_quantizer(
         last = epoch + 1 == params.max_epochs
         if last or (epoch + 1) % params.evaluate_every == 0:
             row |= measure(model, standardised, params)
+            # The last update may have been the one that diverged.
+            _check_finite(sum(row.values()), epoch, params)
         history.append({"epoch": float(epoch + 1), **row})
         checkpoints.offer(snapshot)
         progress.advance(1, f"loss {row['loss']:.4f}")
     if state is None or len(state["history"]) < params.max_epochs:
         checkpoints.save(snapshot())
-    _warn_of_collapse(history[-1], list(data.embeddings))
+    warn_of_collapse(history[-1], list(data.embeddings))
     return TrainedQuantizer(model.cpu().eval(), history)
 
 
@@ -266,11 +264,7 @@ def _train_epoch(
         batch = {name: x[rows.to(x.device)] for name, x in standardised.items()}
         labels = {name: data.pseudo_labels[name][rows] for name in batch}
         terms = objective(model, batch, labels, params, draws)
-        if not torch.isfinite(terms.total):
-            raise MacrecError(
-                f"RQ-VAE loss is {float(terms.total)} in epoch {epoch + 1} at learning rate "
-                f"{params.learning_rate}; lower quant.learning_rate"
-            )
+        _check_finite(float(terms.total.detach()), epoch, params)
         optimizer.zero_grad(set_to_none=True)
         terms.total.backward()
         optimizer.step()
@@ -282,49 +276,9 @@ def _train_epoch(
     return sums
 
 
-@torch.no_grad()
-def measure(
-    model: CrossModalRQVAE, standardised: Mapping[str, Tensor], params: QuantParams
-) -> dict[str, float]:
-    """Collision rate, unexplained variance and codebook use over the whole catalogue."""
-    model.eval()
-    values: dict[str, float] = {}
-    for name, embeddings in standardised.items():
-        errors, codes = 0.0, []
-        for chunk in embeddings.split(8192):
-            quantized, output = model[name](chunk)
-            errors += float((chunk - output).double().square().sum())
-            codes.append(quantized.codes.cpu())
-        centred = embeddings - embeddings.mean(dim=0)
-        variance = float(centred.double().square().sum())
-        array = torch.cat(codes).int().numpy()
-        values[f"collision_rate_{name}"] = collision_rate(array)
-        values[f"unexplained_{name}"] = errors / variance if variance else 0.0
-        for level, used in enumerate(codebook_use(array, params.codebook_size)):
-            values[f"use_{name}_{level}"] = used
-    return values
-
-
-@torch.no_grad()
-def encode_items(
-    model: CrossModalRQVAE, modality: str, embeddings: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Latents [N, d] and nearest codes [N, L] (Eq. 2) of raw embeddings [N, width]."""
-    part = model[modality]
-    latents, codes = [], []
-    for chunk in embeddings.split(8192):
-        quantized: Quantized = part.quantizer(part.encode(part.standardise(chunk)))
-        latents.append(quantized.latent)
-        codes.append(quantized.codes)
-    return torch.cat(latents), torch.cat(codes)
-
-
-def _warn_of_collapse(row: Mapping[str, float], modalities: list[str]) -> None:
-    for name in modalities:
-        unexplained, used = row[f"unexplained_{name}"], row[f"use_{name}_0"]
-        if unexplained > _COLLAPSED_UNEXPLAINED or used < _COLLAPSED_USE:
-            log.warning(
-                "%s: the quantizer looks collapsed: %.0f %% of the variance unexplained, %.0f %% "
-                "of the first codebook in use; lower quant.lambda_con or see quant.reduction",
-                name, 100 * unexplained, 100 * used,
-            )  # fmt: skip
+def _check_finite(value: float, epoch: int, params: QuantParams) -> None:
+    if not math.isfinite(value):
+        raise MacrecError(
+            f"RQ-VAE loss is {value} in epoch {epoch + 1} at learning rate "
+            f"{params.learning_rate}; lower quant.learning_rate"
+        )

@@ -77,7 +77,7 @@ def fuse(rankings: Sequence[Ranking], rule: Fusion) -> Ranking:
         mean_plus_found: mean of its scores, plus k - 1. For two lists the rule of MQL4GRec and
             of the authors' code: +1 puts the items found by both first.
         mean: mean over all n lists; where a list lacks the item, that list's lowest score.
-        reciprocal_rank: sum of 1 / (60 + rank).
+        reciprocal_rank: sum of 1 / (60 + rank); items of equal score share the better rank.
     """
     num_users = len(rankings[0].offsets) - 1
     if len(rankings) == 1:
@@ -139,8 +139,16 @@ def _contribution(ranking: Ranking, rule: Fusion) -> NDArray[np.float64]:
         return ranking.scores
     if rule == "mean":
         return ranking.scores - _floors(ranking)[ranking.users]
-    ranks = np.arange(len(ranking.items)) - ranking.offsets[:-1][ranking.users] + 1
-    return np.asarray(1.0 / (_RECIPROCAL_RANK_CONSTANT + ranks))
+    return np.asarray(1.0 / (_RECIPROCAL_RANK_CONSTANT + _shared_ranks(ranking)))
+
+
+def _shared_ranks(ranking: Ranking) -> NDArray[np.int64]:
+    """Rank of each item in its user's list; items of equal score share the first one's rank."""
+    users, place = ranking.users, np.arange(len(ranking.items))
+    starts = np.ones(len(place), dtype=bool)
+    starts[1:] = (users[1:] != users[:-1]) | (ranking.scores[1:] != ranking.scores[:-1])
+    first = np.maximum.accumulate(np.where(starts, place, 0))
+    return np.asarray(first - ranking.offsets[:-1][users] + 1)
 
 
 def _floors(ranking: Ranking) -> NDArray[np.float64]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import permutations
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -13,9 +12,6 @@ from transformers import T5ForConditionalGeneration
 
 from macrec_core.contrastive import Similarity, info_nce
 from macrec_core.recommender.model import encode, mean_pool
-
-if TYPE_CHECKING:
-    from macrec_core.recommender.batches import Sequences
 
 
 def next_token_loss(
@@ -42,7 +38,7 @@ def next_token_loss(
 
 def implicit_alignment_loss(
     model: T5ForConditionalGeneration,
-    item_ids: Mapping[str, Sequences],
+    item_ids: Mapping[str, Tensor],
     items: Tensor,
     temperature: float,
     similarity: Similarity,
@@ -53,19 +49,19 @@ def implicit_alignment_loss(
 
     Args:
         model: its encoder reads an item's semantic ID and the end token.
-        item_ids: per modality the semantic IDs of all N items as token sequences.
+        item_ids: per modality the semantic IDs of all N items as token ids [N, L + 1].
         items: [B] distinct item ids.
         temperature: tau.
         similarity: see `info_nce`.
     """
-    pooled = {}
-    for modality, sequences in item_ids.items():
-        source, mask = sequences.padded(items)
-        pooled[modality] = mean_pool(encode(model, source, mask), mask).float()
+    # One pass for all modalities: their IDs are of one length.
+    source = torch.cat([tokens[items] for tokens in item_ids.values()])  # [modalities * B, L + 1]
+    mask = torch.ones_like(source, dtype=torch.bool)
+    pooled = mean_pool(encode(model, source, mask), mask).float().split(len(items))
     same_item = torch.arange(len(items), device=items.device)
     return torch.stack(
         [
-            info_nce(pooled[first], pooled[second], same_item, temperature, similarity)
+            info_nce(first, second, same_item, temperature, similarity)
             for first, second in permutations(pooled, 2)
         ]
     ).sum()

@@ -35,6 +35,8 @@ def new_t5(vocabulary_size: int, num_levels: int, params: GrParams) -> T5ForCond
     )
     config.decoder_start_token_id = 0
     model = T5ForConditionalGeneration(config)
+    # At these lengths the fused kernel's handling of a mask and a bias costs more than it saves.
+    model.set_attn_implementation("eager")
     # What `generate` would otherwise cut at 20 tokens; an ID and its end are L + 1.
     model.generation_config.max_new_tokens = num_levels + 1
     return model

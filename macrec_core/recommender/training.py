@@ -39,14 +39,14 @@ class TrainingData:
     Attributes:
         source: n encoder inputs.
         target: [n, L + 1] token ids.
-        item_ids: per modality every item's semantic ID and end token, for L_implicit.
+        item_ids: per modality [N, L + 1], every item's semantic ID and end, for L_implicit.
         validation: held-out histories and targets.
         vocabulary_size: number of tokens.
     """
 
     source: Sequences
     target: Tensor
-    item_ids: Mapping[str, Sequences]
+    item_ids: Mapping[str, Tensor]
     validation: Validation
     vocabulary_size: int
 
@@ -142,8 +142,12 @@ def train_recommender(
     progress.start("T5 updates", total)
     progress.advance(state.step)
     while not state.stopped_by:
-        epoch = state.step // steps_an_epoch
-        batches = epoch_batches(len(data.source), params.batch_size, seed, epoch)
+        # Not step // steps_an_epoch: a checkpoint may lie between an epoch's last update and its
+        # validation, and that epoch is still to be ended.
+        epoch = len(state.history)
+        batches = epoch_batches(
+            data.source.lengths.cpu(), params.batch_size, params.length_pool, seed, epoch
+        )
         while state.step < min((epoch + 1) * steps_an_epoch, total):
             rows = batches[state.step - epoch * steps_an_epoch].to(runtime.device)
             _update(
@@ -250,6 +254,11 @@ def _end_epoch(
     if params.select_by == "ndcg@10":
         row["validation_ndcg@10"] = validation_ndcg(state.model, data.validation)
         value = -row["validation_ndcg@10"]
+    if not math.isfinite(value):
+        raise MacrecError(
+            f"T5 validation value is {value} after update {state.step}; lower gr.learning_rate "
+            "or set runtime.precision to 'float32'"
+        )
     state.history.append({"epoch": len(state.history) + 1.0, "update": float(state.step), **row})
     if value < state.best_value:
         state.best_value, state.best_epoch = value, len(state.history)

@@ -4,7 +4,6 @@ import io
 
 import numpy as np
 import pytest
-from conftest import jpeg
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -21,6 +20,10 @@ def packed(image, kind="PNG", **options):
     data = io.BytesIO()
     image.save(data, kind, **options)
     return data.getvalue()
+
+
+def jpeg(colour="red", size=(8, 8)):
+    return packed(Image.new("RGB", size, colour), "JPEG")
 
 
 def pixel(decoded):
@@ -137,9 +140,7 @@ def test_first_usable_url_wins_and_failures_are_listed(image_params, tmp_path):
 
 def test_too_many_missing_images_stop_with_the_counts(image_params):
     with pytest.raises(MacrecError, match=r"2 of 3 items.*'no_url': 2.*max_failure_rate=0.5"):
-        collect_images(
-            {"a": [], "b": [], "c": ["x"]}, lambda url: jpeg(), image_params, Silent()
-        )
+        collect_images({"a": [], "b": [], "c": ["x"]}, lambda url: jpeg(), image_params, Silent())
 
 
 def test_an_unexpected_error_is_not_hidden(image_params):

@@ -216,7 +216,9 @@ def test_named_but_missing_files_say_which_stage_needs_them(tmp_path, folder, im
 
 def test_ids_of_another_family_are_refused(tmp_path, folder, image_params):
     write_ids(folder / "text.json.gz", count=3)
-    with pytest.raises(MacrecError, match=r"text\.json\.gz: holds 3 items, Toys\.inter\.json has 4"):
+    with pytest.raises(
+        MacrecError, match=r"text\.json\.gz: holds 3 items, Toys\.inter\.json has 4"
+    ):
         gather(tmp_path, folder, image_params, index_files={"text": "text.json"})
 
 

@@ -1,0 +1,202 @@
+"""dvc.yaml against the stages' commands, imports and parameters."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shlex
+import shutil
+import sys
+from functools import cache
+from importlib import import_module
+from itertools import product
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import pytest
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests"))
+
+from imports import code_of_stage  # noqa: E402
+
+from macrec_core.params import load_params  # noqa: E402
+
+STAGES: dict[str, dict[str, Any]] = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
+PRESETS = sorted((ROOT / "presets").glob("*.yaml"))
+# Give a variant's section, overrides included.
+OVERRIDDEN = {"quant_of": "quant", "seq2seq_of": "seq2seq", "gr_of": "gr"}
+# Commands that are no part of the pipeline.
+TOOLS = {"preset", "check"}
+
+each_stage = pytest.mark.parametrize("stage", STAGES)
+
+
+@cache
+def commands() -> dict[str, Any]:
+    """Click commands by name."""
+    import typer
+
+    from stages.__main__ import app
+
+    return dict(typer.main.get_command(app).commands)
+
+
+def options_given(stage: str) -> dict[str, str]:
+    """Options of a stage's command line and their values, `${...}` unexpanded."""
+    words = shlex.split(STAGES[stage]["cmd"])
+    assert words[:4] == ["python", "-m", "stages", stage]
+    names, values = words[4::2], words[5::2]
+    assert all(name.startswith("--") for name in names)
+    assert len(set(names)) == len(names) == len(values)
+    return dict(zip(names, values, strict=True))
+
+
+def options_known(stage: str) -> dict[str, Any]:
+    """Options of a stage's command by their long names."""
+    return {
+        name: option
+        for option in commands()[stage].params
+        for name in option.opts
+        if name.startswith("--") and name != "--help"
+    }
+
+
+def paths_of(stage: str, *keys: str) -> set[str]:
+    """Paths under `deps`, `outs` or `metrics`, whether written plainly or with settings."""
+    entries = [entry for key in keys for entry in STAGES[stage].get(key, [])]
+    return {entry if isinstance(entry, str) else next(iter(entry)) for entry in entries}
+
+
+def code_of(stage: str) -> set[str]:
+    return {path for path in paths_of(stage, "deps") if path.startswith(("stages/", "macrec_core"))}
+
+
+# ----------------------------------------------------------------------------------- commands
+
+
+def test_every_pipeline_command_is_a_stage_and_the_reverse():
+    assert set(STAGES) == set(commands()) - TOOLS
+
+
+@each_stage
+def test_a_command_line_uses_options_that_exist_and_gives_all_required(stage):
+    given, known = options_given(stage), options_known(stage)
+    assert set(given) <= set(known)
+    required = {name for name, option in known.items() if option.required}
+    assert required <= set(given)
+    # dvc tracks params.yaml, so a stage of the pipeline reads no other.
+    assert "--params" not in given
+
+
+@each_stage
+def test_paths_of_the_command_line_are_its_tracked_inputs_and_outputs(stage):
+    types, known = get_type_hints(import_module(f"stages.{stage}").main), options_known(stage)
+    in_command = {
+        value
+        for name, value in options_given(stage).items()
+        if types[known[name].name] in (Path, Path | None)
+    }
+    tracked = paths_of(stage, "deps", "outs", "metrics") - code_of(stage)
+    assert in_command == tracked
+
+
+@each_stage
+def test_axes_of_the_command_line_are_the_matrix(stage):
+    matrix = STAGES[stage].get("matrix", {})
+    given = options_given(stage)
+    for axis in ("dataset", "variant", "seed"):
+        assert given.get(f"--{axis}") == (f"${{item.{axis}}}" if axis in matrix else None)
+
+
+def test_every_input_is_made_by_a_stage():
+    outputs = {path for stage in STAGES for path in paths_of(stage, "outs", "metrics")}
+    for stage in STAGES:
+        for path in paths_of(stage, "deps") - code_of(stage):
+            made = any(out == path or out.startswith(f"{path}/") for out in outputs)
+            assert made, f"{stage}: nothing writes {path}"
+
+
+# --------------------------------------------------------------------------------------- code
+
+
+@each_stage
+def test_deps_cover_the_code_that_a_stage_imports(stage):
+    listed = code_of(stage)
+    assert f"stages/{stage}.py" in listed
+    missing = {path for path in code_of_stage(stage) if not _covered(path, listed)}
+    assert missing == set()
+
+
+@each_stage
+def test_deps_list_no_code_that_a_stage_does_not_import(stage):
+    needed = code_of_stage(stage) | {f"stages/{stage}.py"}
+    idle = {path for path in code_of(stage) if not any(_covered(n, {path}) for n in needed)}
+    assert idle == set()
+
+
+@each_stage
+def test_deps_on_code_exist(stage):
+    assert [path for path in code_of(stage) if not (ROOT / path).exists()] == []
+
+
+def _covered(path: str, listed: set[str]) -> bool:
+    return any(path == entry or path.startswith(f"{entry}/") for entry in listed)
+
+
+# --------------------------------------------------------------------------------- parameters
+
+
+def params_read(stage: str) -> set[str]:
+    """Keys below params.yaml that a stage file reads, as dvc.yaml would list them."""
+    source = (ROOT / "stages" / f"{stage}.py").read_text()
+    tree = ast.parse(source)
+    keys = set()
+    for node in ast.walk(tree):
+        if not (isinstance(node, ast.Attribute) and ast.unparse(node.value) == "params"):
+            continue
+        if node.attr in OVERRIDDEN:
+            section = OVERRIDDEN[node.attr]
+            keys |= {section, f"variant_specs.${{item.variant}}.{section}"}
+        elif node.attr == "variant_specs":
+            assert "params.variant_specs[variant].modalities" in source
+            keys.add("variant_specs.${item.variant}.modalities")
+        elif node.attr == "dataset_specs":
+            keys.add("dataset_specs.${item.dataset}")
+        elif node.attr == "embed":
+            keys.add(f"embed.{stage.removeprefix('embed_')}")
+        else:
+            keys.add(node.attr)
+    return keys
+
+
+@each_stage
+def test_params_are_those_that_the_stage_reads(stage):
+    assert set(STAGES[stage].get("params", [])) == params_read(stage)
+
+
+# ------------------------------------------------------------------------------------ presets
+
+
+@pytest.mark.parametrize("preset", PRESETS, ids=lambda path: path.stem)
+def test_every_preset_expands(preset, tmp_path):
+    from dvc.repo import Repo
+
+    shutil.copy(ROOT / "dvc.yaml", tmp_path)
+    shutil.copy(preset, tmp_path / "params.yaml")
+    with Repo.init(str(tmp_path), no_scm=True) as repo:
+        found = {stage.addressing for stage in repo.index.stages}
+    params = load_params(preset)
+    values = {
+        name: getattr(params, name)
+        for name in ("datasets", "learned_datasets", "imported_datasets", "variants", "seeds")
+    }
+    expected = set()
+    for stage, entry in STAGES.items():
+        axes = [
+            values[re.fullmatch(r"\$\{(\w+)\}", v)[1]] for v in entry.get("matrix", {}).values()
+        ]
+        for item in product(*axes):
+            expected.add(stage if not item else f"{stage}@{'-'.join(map(str, item))}")
+    assert {name.rsplit(":", 1)[-1] for name in found} == expected

@@ -1,0 +1,266 @@
+"""params.yaml and the presets against the typed sections that read them."""
+
+from __future__ import annotations
+
+import ast
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+
+from macrec_core.errors import MacrecError
+from macrec_core.params import Params, Section, load_params, validate_params
+
+ROOT = Path(__file__).resolve().parents[2]
+PRESETS = sorted((ROOT / "presets").glob("*.yaml"))
+
+# Tags of the discriminated unions: pydantic chooses the class by them, the code by the class.
+TAGS = {"source", "encoder"}
+
+
+def problems_of(raw: object) -> list[str]:
+    """Lines of the error that the parameters raise, without its heading."""
+    with pytest.raises(MacrecError) as caught:
+        validate_params(raw, "test.yaml")
+    heading, *lines = str(caught.value).splitlines()
+    assert heading == f"test.yaml: {len(lines)} invalid parameter(s):"
+    return [line.strip() for line in lines]
+
+
+# ------------------------------------------------------------------------ one error at a time
+
+
+def test_unknown_missing_mistyped_and_out_of_range_are_reported_together(raw_params):
+    raw_params["quant"]["codebok_size"] = 8
+    raw_params["unheard_of"] = 1
+    del raw_params["gr"]["d_model"]
+    del raw_params["images"]
+    raw_params["gr"]["dropout"] = "0.1"
+    raw_params["runtime"]["num_threads"] = True
+    raw_params["quant"]["codebook_size"] = 1
+    raw_params["eval"]["fusion"] = "best"
+    assert sorted(problems_of(raw_params)) == [
+        "eval.fusion='best': Input should be 'mean_plus_found', 'mean' or 'reciprocal_rank'",
+        "gr.d_model: is missing: add it (presets/ holds complete files)",
+        "gr.dropout='0.1': Input should be a valid number",
+        "images: is missing: add it (presets/ holds complete files)",
+        "quant.codebok_size=8: is unknown: remove it or correct its name",
+        "quant.codebook_size=1: Input should be greater than or equal to 2",
+        "runtime.num_threads=True: Input should be a valid integer",
+        "unheard_of=1: is unknown: remove it or correct its name",
+    ]
+
+
+def test_an_error_inside_a_chosen_source_or_encoder_names_the_users_key(raw_params):
+    raw_params["dataset_specs"]["sample"]["num_items"] = 0
+    raw_params["embed"]["text"]["max_tokens"] = 1000
+    assert sorted(problems_of(raw_params)) == [
+        "dataset_specs.sample.num_items=0: Input should be greater than or equal to 1",
+        "embed.text.max_tokens=1000: Input should be less than or equal to 512",
+    ]
+
+
+def test_a_weight_is_needed_for_every_level(raw_params):
+    raw_params["quant"]["num_levels"] = 3
+    (problem,) = problems_of(raw_params)
+    assert problem.startswith("quant: lambda_con has 4 weights for num_levels=3")
+
+
+def test_tasks_must_recommend(raw_params):
+    raw_params["seq2seq"]["tasks"] = ["align_items"]
+    (problem,) = problems_of(raw_params)
+    assert "tasks lacks 'recommend'" in problem
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_numbers_are_finite(raw_params, value):
+    raw_params["eval"]["length_penalty"] = value
+    raw_params["quant"]["temperature"] = value
+    assert len(problems_of(raw_params)) == 2
+
+
+def test_a_whole_number_may_stand_for_a_real_one(raw_params):
+    raw_params["quant"]["lambda_align"] = 0
+    assert validate_params(raw_params, "test.yaml").quant.lambda_align == 0.0
+
+
+# ----------------------------------------------------------------------------------- variants
+
+
+def test_overrides_of_variants_are_validated_like_their_sections(raw_params):
+    specs = raw_params["variant_specs"]
+    specs["macrec"]["quant"] = {"codebook_size": 0, "codebooks": 4}
+    specs["tiger"]["gr"] = {"dropout": 1.5}
+    specs["mql4grec"]["quant"] = {"lambda_con": [0.1]}
+    specs["without_explicit"]["seq2seq"] = {"tasks": ["align_items"]}
+    assert sorted(line.split(": ")[0] for line in problems_of(raw_params)) == [
+        "variant_specs.macrec.quant.codebook_size=0",
+        "variant_specs.macrec.quant.codebooks=4",
+        "variant_specs.mql4grec.quant",
+        "variant_specs.tiger.gr.dropout=1.5",
+        "variant_specs.without_explicit.seq2seq",
+    ]
+
+
+def test_a_variant_may_only_name_modalities_that_are_embedded(raw_params):
+    raw_params["modalities"] = ["text"]
+    problems = problems_of(raw_params)
+    assert any(line.startswith("variant_specs.macrec.modalities=") for line in problems)
+    assert not any("tiger" in line for line in problems)
+
+
+def test_overrides_reach_the_variants_section_alone(raw_params):
+    params = validate_params(raw_params, "test.yaml")
+    assert params.quant_of("macrec").lambda_con == [0.0, 0.0, 0.1, 0.1]
+    assert params.quant_of("without_contrastive").lambda_con == [0.0] * 4
+    assert params.quant_of("without_contrastive").lambda_align == params.quant.lambda_align
+    assert params.quant_of("without_alignment").lambda_align == 0.0
+    assert params.gr_of("without_implicit").lambda_implicit == 0.0
+    assert params.seq2seq_of("without_explicit").tasks == ["recommend"]
+    assert params.gr_of("without_explicit") == params.gr
+
+
+# --------------------------------------------------------------------------------------- axes
+
+
+@pytest.mark.parametrize(
+    ("axis", "value"),
+    [("variants", ["macrec", "macrec"]), ("seeds", [1, 1]), ("modalities", ["text", "text"])],
+)
+def test_an_axis_names_a_value_once(raw_params, axis, value):
+    raw_params[axis] = value
+    assert any(
+        line.startswith(f"{axis}=") and "occurs twice" in line for line in problems_of(raw_params)
+    )
+
+
+@pytest.mark.parametrize("axis", ["datasets", "variants", "seeds", "modalities"])
+def test_an_axis_is_not_empty(raw_params, axis):
+    raw_params[axis] = []
+    assert any(line.startswith(f"{axis}=[]") for line in problems_of(raw_params))
+
+
+def test_every_dataset_and_variant_has_its_specification(raw_params):
+    raw_params["datasets"] = raw_params["learned_datasets"] = ["sample", "toys"]
+    raw_params["variants"] = ["macrec", "sasrec"]
+    assert problems_of(raw_params) == [
+        "datasets=toys: has no entry in dataset_specs; add one",
+        "variants=sasrec: has no entry in variant_specs; add one",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("learned", "imported"), [([], []), (["sample"], ["sample"]), (["sample", "other"], [])]
+)
+def test_every_dataset_is_either_learned_or_imported(raw_params, learned, imported):
+    raw_params["learned_datasets"], raw_params["imported_datasets"] = learned, imported
+    assert any("exactly one of" in line for line in problems_of(raw_params))
+
+
+def test_only_published_ids_can_be_imported(raw_params):
+    raw_params["learned_datasets"], raw_params["imported_datasets"] = [], ["sample"]
+    (problem,) = problems_of(raw_params)
+    assert problem.startswith("imported_datasets=sample: needs source 'published'")
+
+
+# -------------------------------------------------------------------------------------- files
+
+
+def test_numbers_are_read_as_dvc_reads_them(tmp_path, root):
+    text = (root / "presets/sample.yaml").read_text()
+    assert "  learning_rate: 0.001\n" in text
+    path = tmp_path / "params.yaml"
+    path.write_text(text.replace("  learning_rate: 0.001\n", "  learning_rate: 1e-3\n"))
+    assert load_params(path).quant.learning_rate == 0.001
+
+
+@pytest.mark.parametrize("text", ["quant: [1, 2", "- a\n- b\n", "", "a: 1\na: 2\n"])
+def test_a_file_that_is_no_mapping_is_one_error_with_its_name(tmp_path, text):
+    path = tmp_path / "params.yaml"
+    path.write_text(text)
+    with pytest.raises(MacrecError, match=r"params\.yaml: "):
+        load_params(path)
+
+
+def test_a_missing_file_is_an_error_with_its_name(tmp_path):
+    with pytest.raises(MacrecError, match=r"none\.yaml"):
+        load_params(tmp_path / "none.yaml")
+
+
+def test_the_committed_params_are_the_sample_preset(root):
+    assert (root / "params.yaml").read_bytes() == (root / "presets/sample.yaml").read_bytes()
+
+
+@pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.stem)
+def test_every_preset_is_valid(path):
+    load_params(path)
+
+
+def test_the_paper_preset_holds_the_papers_settings(root):
+    params = load_params(root / "presets/paper.yaml")
+    assert params.datasets == ["instruments", "arts", "games"]
+    assert params.seeds == [0, 1, 2, 3, 4]
+    assert set(params.variants) == set(params.variant_specs)
+    quant = params.quant_of("macrec")
+    assert (quant.codebook_size, quant.num_levels, quant.latent_dim) == (256, 4, 32)
+    assert quant.lambda_con == [0.0, 0.0, 0.1, 0.1]
+    assert (quant.lambda_align, quant.temperature, quant.batch_size) == (0.001, 0.1, 1024)
+    assert params.pseudo_labels.num_clusters == 512
+    gr = params.gr_of("macrec")
+    assert (gr.d_model, gr.num_layers, gr.num_heads, gr.d_kv, gr.d_ff) == (128, 4, 6, 64, 1024)
+    assert (gr.batch_size, gr.learning_rate, gr.lambda_implicit) == (4096, 0.001, 0.01)
+
+
+# ------------------------------------------------------------------------------ nothing unused
+
+
+def test_every_parameter_is_read_by_the_code(root):
+    read = set(_attributes_read(root))
+    # An axis may be read by dvc.yaml alone.
+    pipeline = (root / "dvc.yaml").read_text()
+    unused = [
+        name
+        for name in sorted(_leaves(Params))
+        if (leaf := name.rsplit(".", 1)[-1]) not in read | TAGS
+        and f"${{{leaf}}}" not in pipeline
+        and not (name.startswith("variant_specs.") and f"{leaf}_of" in read)
+    ]
+    assert unused == []
+
+
+def test_the_search_for_unused_parameters_can_fail(root):
+    assert "codebok_size" not in set(_attributes_read(root))
+    assert {"quant.codebook_size", "embed.width", "gr.dropout"} <= set(_leaves(Params))
+
+
+def _leaves(section: type[Section], prefix: str = "") -> Iterator[str]:
+    """Dotted names of all parameters; those of a union carry no class."""
+    for name, field in section.model_fields.items():
+        inner = list(_sections(field.annotation))
+        if not inner:
+            yield f"{prefix}{name}"
+        for each in inner:
+            yield from _leaves(each, prefix or f"{name}.")
+
+
+def _sections(annotation: Any) -> Iterator[type[Section]]:
+    if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
+        if issubclass(annotation, Section):
+            yield annotation
+        return
+    for argument in get_args(annotation):
+        yield from _sections(argument)
+
+
+def _attributes_read(root: Path) -> Iterator[str]:
+    for folder in ("macrec_core", "stages"):
+        for path in sorted((root / folder).rglob("*.py")):
+            if path.name == "params.py":
+                continue
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
+                    yield node.attr
+                elif isinstance(node, ast.MatchClass):
+                    yield from node.kwd_attrs

@@ -1,0 +1,131 @@
+"""Eqs. 4-11, each against a value worked out by hand, and the draw of positives."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from macrec_core.quantization import losses
+
+LABELS = st.lists(st.integers(0, 6), min_size=1, max_size=60)
+
+
+def stream(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+# ------------------------------------------------------------------------ draw_positives
+
+
+@settings(deadline=None, max_examples=150, derandomize=True)
+@given(LABELS, st.integers(0, 2**31))
+def test_a_positive_is_another_item_of_the_same_label_wherever_one_exists(values, seed):
+    labels = torch.tensor(values)
+    positives, found = losses.draw_positives(labels, stream(seed))
+    assert positives.dtype == torch.int64
+    assert positives.shape == found.shape == labels.shape
+    for item, (positive, has) in enumerate(zip(positives.tolist(), found.tolist(), strict=True)):
+        assert has == (values.count(values[item]) > 1)
+        assert values[positive] == values[item]
+        assert (positive == item) == (not has)
+
+
+def test_partners_are_drawn_uniformly():
+    # Two groups of 6 and 4, interleaved, and one item alone.
+    values = [0, 1, 0, 1, 2, 0, 0, 1, 0, 1, 0]
+    labels, draws, rounds = torch.tensor(values), stream(7), 4000
+    counts = torch.zeros(len(values), len(values))
+    for _ in range(rounds):
+        positives, _ = losses.draw_positives(labels, draws)
+        counts[torch.arange(len(values)), positives] += 1
+    for item, value in enumerate(values):
+        partners = [j for j, v in enumerate(values) if v == value and j != item]
+        if not partners:
+            assert counts[item, item] == rounds
+            continue
+        expected = rounds / len(partners)
+        chi_square = float(((counts[item, partners] - expected) ** 2 / expected).sum())
+        # 99.9 % quantiles of chi-square with 4 and 2 degrees of freedom: 18.5 and 13.8.
+        assert counts[item, partners].sum() == rounds
+        assert chi_square < {5: 18.5, 3: 13.8}[len(partners)]
+
+
+def test_draws_follow_the_generator():
+    labels = torch.arange(60) % 4
+    first, again, other = (losses.draw_positives(labels, stream(s))[0] for s in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+# ---------------------------------------------------------------------- L_con and L_align
+
+
+def test_contrastive_loss_is_eq_4_by_hand():
+    # r_0 = (1, 0), r_1 = (0, 1), r_2 = (1, 1), tau = 1; positives 2, 2, 0.
+    residuals = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+    e, one = math.e, 1.0
+    first = -math.log(e / (e + one + e))  # <r0,r2>=1 of <r0,r0>=1, <r0,r1>=0, <r0,r2>=1
+    second = -math.log(e / (one + e + e))
+    third = -math.log(e / (e + e + e**2))  # <r2,r0>=1 of 1, 1, 2
+    value = losses.contrastive_loss(residuals, torch.tensor([2, 2, 0]), 1.0, "inner_product")
+    assert float(value) == pytest.approx((first + second + third) / 3)
+
+
+def test_alignment_loss_is_eq_7_by_hand():
+    first = torch.tensor([[1.0, 0.0], [0.0, 2.0]])
+    second = torch.tensor([[0.0, 1.0], [3.0, 1.0]])
+    # tau = 0.5 doubles: <1,1'>=0, <1,2'>=3; <2,1'>=2, <2,2'>=2.
+    expected = (-math.log(1 / (1 + math.exp(6))) + math.log(2)) / 2
+    value = losses.alignment_loss(first, second, 0.5, "inner_product")
+    assert float(value) == pytest.approx(expected)
+    # Eq. 8: the other direction has the other denominators.
+    back = (math.log(1 + math.exp(4)) + math.log(math.exp(6) + math.exp(4)) - 4) / 2
+    assert float(losses.alignment_loss(second, first, 0.5, "inner_product")) == pytest.approx(back)
+
+
+@pytest.mark.parametrize("similarity", ["inner_product", "cosine"])
+def test_alignment_pairs_by_item(similarity):
+    first, second = torch.randn(2, 12, 4, generator=stream(3))
+    order = torch.randperm(12, generator=stream(4))
+    value = losses.alignment_loss(first, second, 0.1, similarity)
+    both = losses.alignment_loss(first[order], second[order], 0.1, similarity)
+    one = losses.alignment_loss(first, second[order], 0.1, similarity)
+    torch.testing.assert_close(both, value)
+    assert abs(float(one - value)) > 0.1
+
+
+# ------------------------------------------------------------------------------ Eqs. 10-11
+
+TARGET = torch.tensor([[1.0, 2.0], [0.0, -1.0]])
+OUTPUT = torch.tensor([[0.0, 0.0], [3.0, 3.0]])
+# Squared norms 1 + 4 = 5 and 9 + 16 = 25.
+
+
+@pytest.mark.parametrize(("reduction", "expected"), [("sum", 15.0), ("mean", 7.5)])
+def test_reconstruction_loss_by_hand(reduction, expected):
+    assert float(losses.reconstruction_loss(TARGET, OUTPUT, reduction)) == expected
+
+
+@pytest.mark.parametrize(("reduction", "expected"), [("sum", 17.0), ("mean", 8.5)])
+@pytest.mark.parametrize("term", [losses.codebook_loss, losses.commitment_loss])
+def test_codebook_and_commitment_are_summed_over_levels(term, reduction, expected):
+    # Second level: squared norms 4 and 0, mean 2 (or 1 a dimension).
+    residuals = torch.stack([TARGET, torch.tensor([[2.0, 0.0], [1.0, 1.0]])])
+    vectors = torch.stack([OUTPUT, torch.tensor([[0.0, 0.0], [1.0, 1.0]])])
+    assert float(term(residuals, vectors, reduction)) == expected
+
+
+def test_codebook_loss_moves_codes_only_and_commitment_residuals_only():
+    residuals, vectors = (t.requires_grad_() for t in torch.randn(2, 3, 5, 4, generator=stream()))
+    losses.codebook_loss(residuals, vectors, "sum").backward()
+    assert residuals.grad is None
+    # d/de of the batch mean of |r - e|^2 is 2 (e - r) / B.
+    torch.testing.assert_close(vectors.grad, 2 * (vectors - residuals).detach() / 5)
+    vectors.grad = None
+    losses.commitment_loss(residuals, vectors, "sum").backward()
+    assert vectors.grad is None
+    torch.testing.assert_close(residuals.grad, 2 * (residuals - vectors).detach() / 5)

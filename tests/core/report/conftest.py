@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import pytest
+
+from macrec_core.report.cells import Cell, Dataset
+
+
+@pytest.fixture
+def cell():
+    """A measured cell; `hr` is its HR@10, and the other ranking figures follow from it."""
+
+    def make(variant="macrec", seed=0, hr=0.5, imported=False):
+        history = [
+            {"epoch": 1.0, "loss": 9.0, "positives": 0.25},
+            {
+                "epoch": 2.0, "loss": 8.0, "positives": 0.75,
+                "unexplained_text": 0.2, "unexplained_image": 0.1,
+                "collision_rate_text": 0.125, "collision_rate_image": 0.0625,
+            },
+        ]  # fmt: skip
+        ids = {
+            "dataset": "toys",
+            "text": {
+                "collision_rate": 0.125,
+                "codebook_use": [1.0, 0.5],
+                "items_a_code": [[3, 1], [4, 0]],
+            },
+            "image": {
+                "collision_rate": 0.25,
+                "codebook_use": [0.5, 0.5],
+                "items_a_code": [[2, 2], [3, 1]],
+            },
+        }
+        figures = {"hr@1": hr / 5, "hr@5": hr / 2, "hr@10": hr, "ndcg@5": hr / 4, "ndcg@10": hr / 3}
+        recommender = {"history": [{"epoch": 1.0, "rec": 2.5, "validation_loss": 2.25}]}
+        return Cell(
+            "toys", variant, seed, None if imported else {"history": history}, ids, recommender,
+            {"users": 40, **figures},
+        )  # fmt: skip
+
+    return make
+
+
+@pytest.fixture
+def toys():
+    """The data set of the cells, with its yardsticks."""
+    names = ("hr@1", "hr@5", "hr@10", "ndcg@5", "ndcg@10")
+    return Dataset(
+        "toys",
+        {"num_users": 40},
+        {
+            "random": dict.fromkeys(names, 0.01),
+            "popularity": dict.fromkeys(names, 0.05),
+            "oracle": dict.fromkeys(names, 0.9),
+        },
+    )

@@ -1,0 +1,327 @@
+"""Contracts on both ways: what is refused, how it is told, and that nothing half-written stays."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from macrec_core import artifacts
+from macrec_core.artifacts import (
+    artifact_info,
+    artifact_name,
+    atomic_folder,
+    atomic_path,
+    check_same_items,
+    fixed_lists,
+    lists,
+    matrix,
+    read_artifact,
+    read_embeddings,
+    read_json,
+    write_artifact,
+    write_json,
+)
+from macrec_core.errors import MacrecError
+from macrec_core.schemas import INTERACTIONS, USERS, Contract, embeddings, pseudo_labels
+
+LABELS = pseudo_labels(["text", "image"])
+
+
+def labels_table(**columns):
+    whole = {"item_id": [0, 1, 2], "text": [5, 6, 5], "image": [1, 1, 0]}
+    return pa.table(whole | columns)
+
+
+def interactions(users, positions):
+    return pa.table(
+        {
+            "user_id": users,
+            "position": positions,
+            "item_id": [0] * len(users),
+            "timestamp": pa.array([None] * len(users), pa.int64()),
+            "split": ["train"] * len(users),
+        }
+    )
+
+
+def vectors(*rows):
+    values = np.array(rows, dtype=np.float32)
+    return pa.table({"item_id": np.arange(len(rows)), "embedding": fixed_lists(values)})
+
+
+def refusal(function, *arguments):
+    with pytest.raises(MacrecError) as caught:
+        function(*arguments)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def plant(path, table, name=LABELS.name, version="1"):
+    """A Parquet file that no contract has checked."""
+    metadata = {"macrec.artifact": name, "macrec.version": version}
+    pq.write_table(table.replace_schema_metadata(metadata), path)
+
+
+# ------------------------------------------------------------------------------ good files
+
+
+def test_what_is_written_is_read_with_types_info_and_required_fields(tmp_path):
+    path = tmp_path / "made" / "labels.parquet"
+    write_artifact(path, labels_table(), LABELS, {"seed": 3})
+    table = read_artifact(path, LABELS)
+    assert table.to_pydict() == labels_table().to_pydict()
+    assert table.schema.remove_metadata() == LABELS.schema
+    assert artifact_name(table) == "pseudo_labels"
+    assert artifact_info(table) == {"seed": 3}
+    assert os.stat(path).st_mode & 0o777 == 0o644
+
+
+def test_equal_tables_give_equal_bytes(tmp_path):
+    for name in "ab":
+        write_artifact(tmp_path / name, labels_table(), LABELS, {"b": 1, "a": 2})
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_a_column_may_stand_in_a_folder_that_looks_like_a_partition(tmp_path):
+    path = tmp_path / "text=1" / "labels.parquet"
+    write_artifact(path, labels_table(), LABELS)
+    assert read_artifact(path, LABELS).column("text").to_pylist() == [5, 6, 5]
+
+
+@pytest.mark.parametrize("rows", [0, 1, 5])
+def test_matrix_is_the_inverse_of_fixed_lists(tmp_path, rows):
+    values = np.arange(3 * rows, dtype=np.float32).reshape(rows, 3)
+    table = pa.table({"item_id": np.arange(rows), "embedding": fixed_lists(values)})
+    write_artifact(tmp_path / "e", table, embeddings(3))
+    found = matrix(read_embeddings(tmp_path / "e"), "embedding")
+    assert found.dtype == np.float32
+    assert np.array_equal(found, values)
+
+
+def test_matrix_of_sliced_and_chunked_tables():
+    values = np.arange(12, dtype=np.float32).reshape(6, 2)
+    table = pa.table({"embedding": fixed_lists(values)})
+    assert np.array_equal(matrix(table.slice(2, 3), "embedding"), values[2:5])
+    both = pa.concat_tables([table, table.slice(1, 2)])
+    assert np.array_equal(matrix(both, "embedding"), np.concatenate([values, values[1:3]]))
+
+
+def test_lists_cut_at_the_offsets():
+    found = lists(np.array([1, 2, 3]), np.array([0, 2, 2, 3]))
+    assert found.to_pylist() == [[1, 2], [], [3]]
+
+
+# ------------------------------------------------------------------------------- bad files
+
+
+def test_a_missing_file_names_itself(tmp_path):
+    message = refusal(read_artifact, tmp_path / "no.parquet", LABELS)
+    assert "no.parquet: does not exist; run the stage that makes it" in message
+
+
+@pytest.mark.parametrize("kept", [0, 1, 4, 100, 0.5, -20, -8, -1])
+def test_a_truncated_file_is_told_at_any_length(tmp_path, kept):
+    path = tmp_path / "labels.parquet"
+    write_artifact(path, labels_table(), LABELS)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(kept * len(whole)) if isinstance(kept, float) else kept])
+    message = refusal(read_artifact, path, LABELS)
+    assert message.startswith(f"{path}: is no readable Parquet file")
+    assert message.endswith("make it again")
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "found"),
+    [
+        ("embeddings", "1", "is artifact 'embeddings' version '1'"),
+        ("pseudo_labels", "7", "is artifact 'pseudo_labels' version '7'"),
+    ],
+)
+def test_another_artifact_or_version_is_refused(tmp_path, name, version, found):
+    plant(tmp_path / "l", labels_table().cast(LABELS.schema), name, version)
+    message = refusal(read_artifact, tmp_path / "l", LABELS)
+    assert found in message
+    assert "expected 'pseudo_labels' version '1'; run its stage again" in message
+
+
+def test_a_file_of_another_origin_is_refused(tmp_path):
+    pq.write_table(labels_table().cast(LABELS.schema), tmp_path / "l")
+    assert "is artifact '' version ''" in refusal(read_artifact, tmp_path / "l", LABELS)
+
+
+def test_other_columns_are_refused_on_both_ways(tmp_path):
+    table = labels_table().drop(["image"])
+    message = "pseudo_labels has columns ['item_id', 'text'], expected ['item_id', 'text', 'image']"
+    assert message in refusal(write_artifact, tmp_path / "l", table, LABELS)
+    plant(tmp_path / "l", table)
+    assert message in refusal(read_artifact, tmp_path / "l", LABELS)
+
+
+def test_another_type_is_refused_on_reading(tmp_path):
+    plant(tmp_path / "l", labels_table(text=[0.5, 1.0, 2.0]).cast(
+        pa.schema([("item_id", pa.int32()), ("text", pa.float64()), ("image", pa.int32())])
+    ))  # fmt: skip
+    message = refusal(read_artifact, tmp_path / "l", LABELS)
+    assert "column 'text' is double, expected int32" in message
+
+
+@pytest.mark.parametrize("values", [["a", "b", "c"], [0, 1, 2**40], [0.5, 1.0, 2.0]])
+def test_values_that_do_not_fit_are_refused_on_writing(tmp_path, values):
+    message = refusal(write_artifact, tmp_path / "l", labels_table(text=values), LABELS)
+    assert "pseudo_labels does not fit its schema" in message
+    assert not list(tmp_path.iterdir())
+
+
+def test_embeddings_of_another_width_are_refused(tmp_path):
+    table = vectors([1.0, 2.0], [3.0, 4.0])
+    assert "does not fit" in refusal(write_artifact, tmp_path / "e", table, embeddings(3))
+    write_artifact(tmp_path / "e", table, embeddings(2))
+    message = refusal(read_artifact, tmp_path / "e", embeddings(3))
+    assert "column 'embedding' is fixed_size_list" in message
+
+
+def test_nulls_are_refused_on_both_ways(tmp_path):
+    table = labels_table(text=[5, None, None])
+    message = "column 'text' has 2 nulls, expected none"
+    assert message in refusal(write_artifact, tmp_path / "l", table, LABELS)
+    types = [("item_id", pa.int32()), ("text", pa.int32()), ("image", pa.int32())]
+    plant(tmp_path / "l", table.cast(pa.schema(types)))
+    assert message in refusal(read_artifact, tmp_path / "l", LABELS)
+
+
+def test_nulls_inside_lists_are_refused(tmp_path):
+    values = pa.array([[1.0, None], [2.0, 3.0]], pa.list_(pa.float32(), 2))
+    table = pa.table({"item_id": [0, 1], "embedding": values})
+    message = refusal(write_artifact, tmp_path / "e", table, embeddings(2))
+    assert "column 'embedding' has 1 nulls inside its lists" in message
+
+
+@pytest.mark.parametrize("broken", [float("nan"), float("inf"), float("-inf")])
+def test_values_that_are_not_finite_are_refused_on_both_ways(tmp_path, broken):
+    table = vectors([1.0, broken], [2.0, 3.0], [broken, 0.0])
+    message = "column 'embedding' has 2 NaN or infinite values"
+    assert message in refusal(write_artifact, tmp_path / "e", table, embeddings(2))
+    plant(tmp_path / "e", table.cast(embeddings(2).schema), "embeddings")
+    assert message in refusal(read_embeddings, tmp_path / "e")
+
+
+@pytest.mark.parametrize(
+    ("ids", "told"),
+    [
+        ([0, 0, 1], "has 0 in row 1"),
+        ([0, 2, 3], "has 2 in row 1"),
+        ([1, 2, 3], "has 1 in row 0"),
+        ([2, 1, 0], "has 2 in row 0"),
+    ],
+)
+def test_item_ids_with_repeats_gaps_or_disorder_are_refused(tmp_path, ids, told):
+    message = refusal(write_artifact, tmp_path / "l", labels_table(item_id=ids), LABELS)
+    assert f"column 'item_id' {told}, expected 0..2 in order" in message
+
+
+def test_a_repeated_key_of_two_columns_is_refused(tmp_path):
+    write_artifact(tmp_path / "i", interactions([0, 0, 1], [0, 1, 0]), INTERACTIONS)
+    table = interactions([0, 0, 1, 1], [0, 0, 2, 2])
+    message = refusal(write_artifact, tmp_path / "i", table, INTERACTIONS)
+    assert "key ['user_id', 'position'] repeats in 2 rows" in message
+
+
+def test_a_key_out_of_order_is_refused(tmp_path):
+    message = refusal(write_artifact, tmp_path / "i", interactions([0, 0], [1, 0]), INTERACTIONS)
+    assert "rows are not in the order of key ['user_id', 'position']" in message
+
+
+def test_too_few_items_names_both_files(tmp_path):
+    check_same_items(tmp_path / "a", 4, tmp_path / "b", 4)
+    message = refusal(check_same_items, tmp_path / "a", 3, tmp_path / "b", 4)
+    assert message.startswith(f"{tmp_path / 'a'}: holds 3 items, {tmp_path / 'b'} holds 4")
+
+
+# ------------------------------------------------------------------------------- atomicity
+
+
+def fail_half_way(table, path, **options):
+    path.write_bytes(b"PAR1 half a file")
+    raise OSError("disk full")
+
+
+def test_a_failed_write_leaves_the_old_file_whole_and_nothing_else(tmp_path, monkeypatch):
+    path = tmp_path / "labels.parquet"
+    write_artifact(path, labels_table(), LABELS)
+    before = path.read_bytes()
+    monkeypatch.setattr(artifacts.pq, "write_table", fail_half_way)
+    with pytest.raises(OSError, match="disk full"):
+        write_artifact(path, labels_table(text=[9, 9, 9]), LABELS)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_refused_table_leaves_the_old_file_whole_and_nothing_else(tmp_path):
+    path = tmp_path / "labels.parquet"
+    write_artifact(path, labels_table(), LABELS)
+    before = path.read_bytes()
+    refusal(write_artifact, path, labels_table(item_id=[0, 0, 0]), LABELS)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_readers_see_the_old_file_until_the_new_one_is_whole(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text("old")
+    with atomic_path(path) as temporary:
+        temporary.write_text("new")
+        assert path.read_text() == "old"
+        assert temporary.parent == tmp_path
+    assert path.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_failed_folder_leaves_the_old_one_whole_and_nothing_else(tmp_path):
+    path = tmp_path / "quantizer"
+    with atomic_folder(path) as temporary:
+        (temporary / "model").write_text("old")
+        (temporary / "config").write_text("old")
+    with pytest.raises(OSError, match="disk full"), atomic_folder(path) as temporary:
+        (temporary / "model").write_text("new")
+        raise OSError("disk full")
+    assert sorted(f.name for f in path.iterdir()) == ["config", "model"]
+    assert (path / "model").read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+    with atomic_folder(path) as temporary:
+        (temporary / "model").write_text("new")
+    assert [f.name for f in path.iterdir()] == ["model"]
+
+
+def test_json_is_sorted_and_read_back(tmp_path):
+    write_json(tmp_path / "a.json", {"b": 1, "a": [1.5, None]})
+    assert list(json.loads((tmp_path / "a.json").read_text())) == ["a", "b"]
+    assert read_json(tmp_path / "a.json") == {"a": [1.5, None], "b": 1}
+
+
+def test_json_refuses_nan_and_keeps_the_old_file(tmp_path):
+    path = tmp_path / "a.json"
+    write_json(path, {"a": 1})
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(path, {"a": float("nan")})
+    assert read_json(path) == {"a": 1}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"), [("{", "is no readable JSON file"), ("[1]", "holds list, expected a JSON")]
+)
+def test_broken_json_is_told(tmp_path, text, told):
+    (tmp_path / "a.json").write_text(text)
+    assert told in refusal(read_json, tmp_path / "a.json")
+    assert "does not exist" in refusal(read_json, tmp_path / "b.json")
+
+
+def test_an_empty_table_needs_no_key(tmp_path):
+    empty = Contract("users", 1, USERS.schema, USERS.key, dense_key=True)
+    write_artifact(tmp_path / "u", pa.table({"user_id": [], "user_key": []}), empty)
+    assert read_artifact(tmp_path / "u", USERS).num_rows == 0

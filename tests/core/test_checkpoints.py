@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import logging
+
+import pytest
+import torch
+
+from macrec_core import checkpoints
+from macrec_core.checkpoints import Checkpoints
+
+
+def state(step):
+    return {"model": {"w": torch.full((3,), float(step))}, "progress": f"epoch {step}"}
+
+
+def test_a_fresh_folder_holds_no_state(tmp_path):
+    assert Checkpoints(tmp_path / "new" / "one", 0.0).load() is None
+    assert (tmp_path / "new" / "one").is_dir()
+
+
+def test_the_last_saved_state_is_loaded_and_told(tmp_path, caplog):
+    Checkpoints(tmp_path, 0.0).save(state(1))
+    Checkpoints(tmp_path, 0.0).save(state(2))
+    with caplog.at_level(logging.INFO):
+        found = Checkpoints(tmp_path, 0.0).load()
+    assert torch.equal(found["model"]["w"], torch.full((3,), 2.0))
+    assert "going on from" in caplog.text
+    assert "epoch 2" in caplog.text
+    assert [f.name for f in tmp_path.iterdir()] == ["state.pt"]
+
+
+def test_offers_are_taken_only_after_the_interval(tmp_path, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(checkpoints.time, "monotonic", lambda: now[0])
+    made = []
+
+    def make():
+        made.append(now[0])
+        return state(int(now[0]))
+
+    keeper = Checkpoints(tmp_path, 10.0)
+    for second in (101.0, 109.9, 110.0, 115.0, 119.9, 120.0, 121.0):
+        now[0] = second
+        keeper.offer(make)
+    # States that are not due are not even built.
+    assert made == [110.0, 120.0]
+    assert keeper.load()["progress"] == "epoch 120"
+
+
+def test_an_interval_of_zero_takes_every_offer(tmp_path):
+    keeper = Checkpoints(tmp_path, 0.0)
+    for step in range(3):
+        keeper.offer(lambda step=step: state(step))
+        assert keeper.load()["progress"] == f"epoch {step}"
+
+
+def test_a_save_that_fails_half_way_leaves_the_older_state(tmp_path, monkeypatch):
+    keeper = Checkpoints(tmp_path, 0.0)
+    keeper.save(state(1))
+
+    def half(value, file):
+        file.write(b"half a state")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(checkpoints.torch, "save", half)
+    with pytest.raises(OSError, match="disk full"):
+        keeper.save(state(2))
+    assert Checkpoints(tmp_path, 0.0).load()["progress"] == "epoch 1"

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from macrec_core import schemas
+from macrec_core.artifacts import write_artifact
+from macrec_core.recommender.evaluation import Evaluation
+from macrec_core.recommender.fusion import Ranking
+from macrec_core.semantic_ids import ALIGNMENT_TASKS, Vocabulary
+from macrec_core.sequence_tensors import evaluation_data, recommendations_table, training_data
+from macrec_core.sequences import evaluation_examples, training_examples
+
+VOCABULARY = Vocabulary(("text", "image"), 2, 8, ALIGNMENT_TASKS)
+
+
+@pytest.fixture(scope="module")
+def tables(successors, committed_params):
+    interactions, codes = successors
+    train = training_examples(interactions, codes, VOCABULARY, committed_params.seq2seq)
+    return train, evaluation_examples(interactions, codes, VOCABULARY, 20), codes
+
+
+def rows_of(sequences):
+    return [
+        sequences.flat[a:b].tolist()
+        for a, b in zip(sequences.offsets[:-1], sequences.offsets[1:], strict=True)
+    ]
+
+
+def test_training_tensors_are_the_table(tables):
+    train, held_out, codes = tables
+    data = training_data(train, held_out, codes, VOCABULARY, None)
+    assert rows_of(data.source) == train.column("source").to_pylist()
+    assert data.target.tolist() == train.column("target").to_pylist()
+    assert data.vocabulary_size == VOCABULARY.size
+
+
+def test_item_ids_are_every_items_tokens_and_the_end(tables):
+    train, held_out, codes = tables
+    data = training_data(train, held_out, codes, VOCABULARY, None)
+    for modality, values in codes.items():
+        expected = [[*row, 1] for row in VOCABULARY.encode(modality, values).tolist()]
+        assert data.item_ids[modality].tolist() == expected
+
+
+def test_validation_holds_the_valid_rows_in_the_order_of_users(tables):
+    train, held_out, codes = tables
+    validation = training_data(train, held_out, codes, VOCABULARY, None).validation
+    for modality, values in codes.items():
+        rows = [
+            row for row in held_out.to_pylist()
+            if (row["split"], row["modality"]) == ("valid", modality)
+        ]  # fmt: skip
+        assert rows_of(validation.source[modality]) == [row["source"] for row in rows]
+        assert validation.target_items.tolist() == [row["target_item"] for row in rows]
+        tokens = VOCABULARY.encode(modality, values)
+        assert validation.target[modality].tolist() == [
+            [*tokens[row["target_item"]].tolist(), 1] for row in rows
+        ]
+
+
+def test_a_limit_keeps_one_subset_for_all_modalities_and_counts_the_rest(tables):
+    _, held_out, codes = tables
+    part = evaluation_data(held_out, "test", codes, VOCABULARY, 7)
+    assert (len(part.users), part.num_left_out) == (7, 33)
+    assert part.users.tolist() == sorted(set(part.users.tolist()))
+    alone = evaluation_data(held_out, "test", {"image": codes["image"]}, VOCABULARY, 7)
+    assert alone.users.tolist() == part.users.tolist()
+    rows = {(r["split"], r["modality"], r["user_id"]): r for r in held_out.to_pylist()}
+    for modality in codes:
+        expected = [rows["test", modality, user]["source"] for user in part.users.tolist()]
+        assert rows_of(part.modalities[modality].source) == expected
+    everyone = evaluation_data(held_out, "test", codes, VOCABULARY, 40)
+    assert (everyone.users.tolist(), everyone.num_left_out) == (list(range(40)), 0)
+
+
+def test_level_offsets_are_those_of_the_vocabulary(tables):
+    _, held_out, codes = tables
+    part = evaluation_data(held_out, "valid", codes, VOCABULARY, None)
+    for modality in codes:
+        expected = torch.from_numpy(VOCABULARY.level_offsets(modality))
+        assert torch.equal(part.modalities[modality].level_offsets, expected)
+
+
+def test_recommendations_meet_their_contract(tmp_path):
+    ranking = Ranking(np.array([0, 2, 2]), np.array([4, 1]), np.array([-0.5, -1.0]))
+    ranks = np.array([2, 0])
+    result = Evaluation({"text": ranking, "ensemble": ranking}, {"text": ranks, "ensemble": ranks})
+    table = recommendations_table(result, np.array([3, 8]), np.array([1, 1]))
+    write_artifact(tmp_path / "r.parquet", table, schemas.RECOMMENDATIONS)
+    row = {"user_id": 3, "target_item": 1, "rank": 2, "items": [4, 1], "scores": [-0.5, -1.0]}
+    empty = {"user_id": 8, "target_item": 1, "rank": 0, "items": [], "scores": []}
+    assert table.to_pylist() == [
+        {"list": name, **values} for name in ("ensemble", "text") for values in (row, empty)
+    ]

@@ -1,0 +1,220 @@
+from __future__ import annotations
+
+from collections import Counter
+from itertools import pairwise, permutations
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from macrec_core import schemas
+from macrec_core.artifacts import read_artifact, write_artifact
+from macrec_core.errors import MacrecError
+from macrec_core.semantic_ids import ALIGNMENT_TASKS, Vocabulary
+from macrec_core.sequences import (
+    Windows,
+    evaluation_examples,
+    source_tokens,
+    training_examples,
+    windows,
+)
+
+NUM_ITEMS = 20
+histories = st.lists(
+    st.lists(st.integers(0, NUM_ITEMS - 1), min_size=3, max_size=9), min_size=1, max_size=6
+)
+relaxed = settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+VOCABULARY = Vocabulary(("text", "image"), 2, 6, ALIGNMENT_TASKS)
+END = VOCABULARY.end_id
+
+
+@pytest.fixture(scope="module")
+def codes(make_codes):
+    return {"text": make_codes(NUM_ITEMS, 2, 6, 1), "image": make_codes(NUM_ITEMS, 2, 6, 2)}
+
+
+@pytest.fixture(scope="module")
+def seq2seq(committed_params):
+    def make(max_history=4, tasks=("recommend", "align_items", "align_sequences")):
+        update = {"max_history": max_history, "tasks": list(tasks)}
+        return committed_params.seq2seq.model_copy(update=update)
+
+    return make
+
+
+def tokens_of(codes, modality, items):
+    """Token ids of some items, one after another, by the plain definition."""
+    offsets = VOCABULARY.level_offsets(modality)
+    return [
+        int(offsets[level] + codes[modality][item][level]) for item in items for level in (0, 1)
+    ]
+
+
+@relaxed
+@given(histories, st.integers(1, 5))
+def test_examples_are_exactly_those_of_a_plain_enumeration(
+    make_interactions, codes, seq2seq, histories, max_history
+):
+    table = training_examples(make_interactions(histories), codes, VOCABULARY, seq2seq(max_history))
+    expected = Counter()
+    pairs = [(m, m, "recommend") for m in codes]
+    pairs += [(a, b, "align_sequences") for a, b in permutations(codes, 2)]
+    for source, target, task in pairs:
+        prompt = [] if source == target else [VOCABULARY.prompt_id(task, source, target)]
+        for user, history in enumerate(histories):
+            for position in range(1, len(history) - 2):
+                past = history[max(0, position - max_history) : position]
+                item = history[position]
+                expected[
+                    task, source, target, user, position, item,
+                    (*prompt, *tokens_of(codes, source, past), END),
+                    (*tokens_of(codes, target, [item]), END),
+                ] += 1  # fmt: skip
+    for source, target in permutations(codes, 2):
+        prompt = VOCABULARY.prompt_id("align_items", source, target)
+        for item in range(NUM_ITEMS):
+            expected[
+                "align_items", source, target, None, None, item,
+                (prompt, *tokens_of(codes, source, [item]), END),
+                (*tokens_of(codes, target, [item]), END),
+            ] += 1  # fmt: skip
+    found = Counter(
+        (
+            row["task"], row["source_modality"], row["target_modality"], row["user_id"],
+            row["position"], row["target_item"], tuple(row["source"]), tuple(row["target"]),
+        )
+        for row in table.to_pylist()
+    )  # fmt: skip
+    assert found == expected
+    assert table.column("example_id").to_pylist() == list(range(table.num_rows))
+
+
+@relaxed
+@given(histories)
+def test_counts_follow_the_formula(make_interactions, codes, seq2seq, histories):
+    interactions = make_interactions(histories)
+    one_task = sum(len(history) - 3 for history in histories)
+    count = training_examples(interactions, codes, VOCABULARY, seq2seq()).num_rows
+    assert count == 4 * one_task + 2 * NUM_ITEMS
+    held_out = evaluation_examples(interactions, codes, VOCABULARY, 4)
+    assert held_out.num_rows == 2 * 2 * len(histories)
+
+
+@relaxed
+@given(st.lists(st.integers(3, 9), min_size=1, max_size=6))
+def test_held_out_items_never_reach_training(make_interactions, codes, seq2seq, lengths):
+    # Every interaction is of an item of its own, so that an item tells the interaction.
+    total = sum(lengths)
+    starts = np.cumsum([0, *lengths])
+    own = [list(range(a, b)) for a, b in pairwise(starts.tolist())]
+    numbers = np.arange(total)
+    text = np.stack([numbers // 8, numbers % 8], axis=1).astype(np.int32)
+    vocabulary = Vocabulary(("text",), 2, 8, ())
+    table = training_examples(
+        make_interactions(own), {"text": text}, vocabulary, seq2seq(20, ["recommend"])
+    )
+    held_out = {item for history in own for item in history[-2:]}
+    offsets = vocabulary.level_offsets("text")
+    for row in table.to_pylist():
+        body = np.array(row["source"][:-1]).reshape(-1, 2) - offsets
+        past = (body[:, 0] * 8 + body[:, 1]).tolist()
+        assert row["target_item"] not in held_out
+        assert not held_out & set(past)
+        # The history ends right before the target: nothing of the future.
+        history = own[row["user_id"]]
+        assert past == history[: row["position"]]
+        assert history[row["position"]] == row["target_item"]
+
+
+@relaxed
+@given(histories, st.integers(1, 5))
+def test_evaluation_histories_hold_everything_before_the_target(
+    make_interactions, codes, histories, max_history
+):
+    table = evaluation_examples(make_interactions(histories), codes, VOCABULARY, max_history)
+    rows = {(r["split"], r["modality"], r["user_id"]): r for r in table.to_pylist()}
+    assert len(rows) == table.num_rows == 4 * len(histories)
+    for user, history in enumerate(histories):
+        for split, last in (("test", len(history) - 1), ("valid", len(history) - 2)):
+            for modality in codes:
+                row = rows[split, modality, user]
+                past = history[max(0, last - max_history) : last]
+                assert row["target_item"] == history[last]
+                assert row["source"] == [*tokens_of(codes, modality, past), END]
+
+
+@relaxed
+@given(
+    st.lists(st.integers(0, NUM_ITEMS - 1), min_size=1, max_size=12),
+    st.data(),
+    st.sampled_from([None, 3]),
+)
+def test_source_tokens_equal_a_plain_loop(codes, items, data, prompt):
+    ends = data.draw(st.lists(st.integers(0, len(items)), min_size=1, max_size=5))
+    starts = [data.draw(st.integers(0, end)) for end in ends]
+    zeros = np.zeros(len(ends), np.int64)
+    histories = Windows(np.array(items), zeros, zeros, np.array(starts), np.array(ends))
+    tokens = VOCABULARY.encode("image", codes["image"])
+    values, offsets = source_tokens(histories, tokens, prompt, END)
+    for row, (start, end) in enumerate(zip(starts, ends, strict=True)):
+        expected = [] if prompt is None else [prompt]
+        for item in items[start:end]:
+            expected += tokens[item].tolist()
+        assert values[offsets[row] : offsets[row + 1]].tolist() == [*expected, END]
+    assert len(values) == offsets[-1]
+
+
+def test_histories_are_cut_to_the_last_items(make_interactions):
+    table = make_interactions([list(range(10))])
+    found = windows(table, "test", 3)
+    assert found.items[found.starts[0] : found.targets[0]].tolist() == [6, 7, 8]
+    assert found.target_items.tolist() == [9]
+    assert windows(table, "train", 3).positions.tolist() == [1, 2, 3, 4, 5, 6, 7]
+
+
+def test_prompts_stand_on_alignment_tasks_only(make_interactions, codes, seq2seq):
+    table = training_examples(make_interactions([list(range(9))]), codes, VOCABULARY, seq2seq())
+    prompts = range(2, 2 + len(VOCABULARY.prompts))
+    seen = set()
+    for row in table.to_pylist():
+        found = [token for token in row["source"] if token in prompts]
+        assert not set(row["target"]) & set(prompts)
+        if row["task"] == "recommend":
+            assert found == []
+        else:
+            assert found == [row["source"][0]]
+            seen.add(found[0])
+    assert seen == set(prompts)
+
+
+@pytest.mark.parametrize("tasks", [["recommend", "align_items"], ["recommend", "align_sequences"]])
+def test_an_alignment_task_with_one_modality_is_an_error(make_interactions, codes, seq2seq, tasks):
+    vocabulary = Vocabulary(("text",), 2, 6, ())
+    with pytest.raises(MacrecError, match=f"{tasks[1]}.*need two modalities.*remove them"):
+        training_examples(
+            make_interactions([[1, 2, 3, 4]]), {"text": codes["text"]}, vocabulary,
+            seq2seq(tasks=tasks),
+        )  # fmt: skip
+
+
+def test_users_of_three_items_train_nothing_but_are_evaluated(make_interactions, codes, seq2seq):
+    interactions = make_interactions([[1, 2, 3], [4, 5, 6]])
+    table = training_examples(interactions, codes, VOCABULARY, seq2seq(tasks=["recommend"]))
+    assert table.num_rows == 0
+    assert evaluation_examples(interactions, codes, VOCABULARY, 4).num_rows == 8
+
+
+def test_both_tables_meet_their_contracts(make_interactions, codes, seq2seq, tmp_path):
+    interactions = make_interactions([[1, 2, 3, 4, 5], [6, 7, 8, 9], [1, 9, 0]])
+    train = training_examples(interactions, codes, VOCABULARY, seq2seq())
+    held_out = evaluation_examples(interactions, codes, VOCABULARY, 4)
+    for name, table, contract in (
+        ("train", train, schemas.TRAINING_EXAMPLES),
+        ("eval", held_out, schemas.EVALUATION_EXAMPLES),
+    ):
+        path = tmp_path / f"{name}.parquet"
+        write_artifact(path, table, contract)
+        assert read_artifact(path, contract).to_pylist() == table.to_pylist()

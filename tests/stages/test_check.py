@@ -1,0 +1,49 @@
+"""`check`: params and a folder of artifacts."""
+
+from __future__ import annotations
+
+import pytest
+from toy_quantizer import fail, run, succeed, write_embeddings, write_shop
+
+
+@pytest.fixture
+def shop(tmp_path):
+    write_shop(tmp_path / "artifacts")
+    return tmp_path / "artifacts"
+
+
+def arguments(shop):
+    return ["check", "--artifacts", str(shop), "--params", str(shop / "params.yaml")]
+
+
+def test_good_artifacts_are_counted(shop):
+    assert "4 artifacts checked, 0 with problems" in succeed(arguments(shop)).output
+
+
+def test_each_problem_is_a_line_and_the_exit_code_is_one(shop):
+    path = shop / "toy" / "embeddings" / "text.parquet"
+    write_embeddings(path, [[1.0, 2.0]])
+    labels = shop / "toy" / "pseudo_labels.parquet"
+    labels.write_bytes(labels.read_bytes()[:-10])
+    result = run(arguments(shop))
+    assert result.exit_code == 1
+    errors = [line for line in result.output.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 2
+    assert errors[0].startswith(f"error: {path}: holds 1 items")
+    assert errors[1].startswith(f"error: {labels}: is no readable Parquet file")
+    assert "4 artifacts checked, 2 with problems" in result.output
+
+
+def test_a_folder_without_artifacts_is_an_error(shop, tmp_path):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    line = fail(["check", "--artifacts", str(empty), "--params", str(shop / "params.yaml")])
+    assert "holds no Parquet artifact; run `dvc repro` first" in line
+
+
+def test_bad_params_are_an_error(shop):
+    params = shop / "params.yaml"
+    params.write_text(params.read_text().replace("num_levels: 3", "num_levels: 0"))
+    result = run(arguments(shop))
+    assert result.exit_code == 1
+    assert "quant.num_levels=0" in result.output

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+
+from macrec_core import schemas
+from macrec_core.artifacts import read_artifact
+
+
+@pytest.fixture(scope="module")
+def evaluated(toy_cell, run_cell, params_file):
+    """Figures and recommendations of the toy; 7 does not divide its 40 users."""
+    result = run_cell("evaluate", toy_cell, params_file(eval={"batch_size": 7}))
+    assert result.exit_code == 0, result.output
+    table = read_artifact(toy_cell / "recommendations.parquet", schemas.RECOMMENDATIONS)
+    return json.loads((toy_cell / "evaluate.json").read_text()), table.to_pylist()
+
+
+def test_every_user_has_every_list(evaluated, successors):
+    figures, rows = evaluated
+    assert (figures["users"], figures["users_left_out"]) == (40, 0)
+    interactions, _ = successors
+    targets = {r["user_id"]: r["item_id"] for r in interactions.to_pylist() if r["split"] == "test"}
+    for name in ("text", "image", "ensemble"):
+        found = {r["user_id"]: r["target_item"] for r in rows if r["list"] == name}
+        assert found == targets
+
+
+def test_ranks_are_the_places_of_the_targets(evaluated):
+    _, rows = evaluated
+    for row in rows:
+        items = row["items"]
+        assert len(set(items)) == len(items) >= 20
+        expected = items.index(row["target_item"]) + 1 if row["target_item"] in items else 0
+        assert row["rank"] == expected
+    assert 0 < sum(row["rank"] > 0 for row in rows)
+
+
+def test_figures_follow_from_the_ranks(evaluated):
+    figures, rows = evaluated
+    for name, found in {**figures["lists"], "ensemble": figures}.items():
+        ranks = [row["rank"] for row in rows if row["list"] == name]
+        for k in (1, 5, 10):
+            assert found[f"hr@{k}"] == pytest.approx(sum(0 < r <= k for r in ranks) / 40)
+        for k in (5, 10):
+            gains = [1 / math.log2(r + 1) for r in ranks if 0 < r <= k]
+            assert found[f"ndcg@{k}"] == pytest.approx(sum(gains) / 40)
+
+
+def test_the_ensemble_is_the_rule_applied_to_the_lists(evaluated):
+    _, rows = evaluated
+    lists = {
+        (r["list"], r["user_id"]): dict(zip(r["items"], r["scores"], strict=True)) for r in rows
+    }
+    for user in range(40):
+        text, image = lists["text", user], lists["image", user]
+        expected = {}
+        for item in text.keys() | image.keys():
+            own = [scores[item] for scores in (text, image) if item in scores]
+            expected[item] = sum(own) / len(own) + len(own) - 1
+        assert lists["ensemble", user] == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_second_run_gives_the_same_bytes(evaluated, toy_cell, run_cell, params_file):
+    names = ("recommendations.parquet", "evaluate.json")
+    first = [(toy_cell / name).read_bytes() for name in names]
+    assert run_cell("evaluate", toy_cell, params_file(eval={"batch_size": 7})).exit_code == 0
+    assert [(toy_cell / name).read_bytes() for name in names] == first
+
+
+def test_users_beyond_the_limit_are_counted(toy_cell, run_stage, params_file, toy_stage_inputs,
+                                            tmp_path):  # fmt: skip
+    result = run_stage(
+        "evaluate", dataset="sample", variant="macrec", seed=0, seq2seq=toy_cell / "seq2seq",
+        semantic_ids=toy_stage_inputs / "semantic_ids.parquet",
+        recommender=toy_cell / "recommender", recommendations=tmp_path / "r.parquet",
+        metrics=tmp_path / "m.json", params=params_file(eval={"max_users": 9}),
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    figures = json.loads((tmp_path / "m.json").read_text())
+    assert (figures["users"], figures["users_left_out"]) == (9, 31)
+
+
+def test_a_missing_model_is_one_line(toy_cell, run_stage, params_file, toy_stage_inputs, tmp_path):
+    result = run_stage(
+        "evaluate", dataset="sample", variant="macrec", seed=0, seq2seq=toy_cell / "seq2seq",
+        semantic_ids=toy_stage_inputs / "semantic_ids.parquet", recommender=tmp_path / "none",
+        recommendations=tmp_path / "r.parquet", metrics=tmp_path / "m.json", params=params_file(),
+    )  # fmt: skip
+    assert result.exit_code == 1
+    assert "is no T5 in Hugging Face format" in result.output
+    assert not (tmp_path / "m.json").exists()
