@@ -14,12 +14,11 @@ from macrec_core.checkpoints import Checkpoints
 from macrec_core.errors import MacrecError
 from macrec_core.progress import Silent
 from macrec_core.quantization import losses, training
+from macrec_core.quantization.measuring import encode_items, measure
 from macrec_core.quantization.residual import Quantized
 from macrec_core.quantization.rqvae import CrossModalRQVAE, save_rqvae
 from macrec_core.quantization.training import (
     QuantizerData,
-    encode_items,
-    measure,
     objective,
     train_quantizer,
 )
