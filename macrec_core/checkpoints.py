@@ -13,9 +13,12 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
+
+from macrec_core.errors import MacrecError
 
 log = logging.getLogger(__name__)
 
@@ -35,10 +38,20 @@ class Checkpoints:
         folder.mkdir(parents=True, exist_ok=True)
 
     def load(self) -> dict[str, Any] | None:
-        """The last saved state, or None at a fresh start."""
+        """The last saved state, or None at a fresh start.
+
+        Raises:
+            MacrecError: the file is damaged.
+        """
         if not self._file.exists():
             return None
-        state: dict[str, Any] = torch.load(self._file, map_location="cpu", weights_only=True)
+        try:
+            state: dict[str, Any] = torch.load(self._file, map_location="cpu", weights_only=True)
+        except (OSError, RuntimeError, EOFError, UnpicklingError, ValueError) as error:
+            raise MacrecError(
+                f"{self._file}: is no readable checkpoint ({str(error).splitlines()[0]}); "
+                "delete it to train from the start"
+            ) from error
         log.info("going on from %s at %s", self._file, state.get("progress", "the end"))
         return state
 
@@ -49,7 +62,8 @@ class Checkpoints:
 
     def save(self, state: dict[str, Any]) -> None:
         """Save now; a kill at any moment leaves the older or the newer state whole."""
-        temporary = self._file.with_suffix(f".{os.getpid()}")
+        # One name: what a kill or a full disk leaves is overwritten by the next save.
+        temporary = self._file.with_suffix(".tmp")
         with temporary.open("wb") as file:
             torch.save(state, file)
             file.flush()

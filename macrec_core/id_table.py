@@ -41,11 +41,17 @@ class AssignedIds:
     num_moved: int
     num_moved_above: int
 
+    @property
+    def num_distinct(self) -> int:
+        """Distinct IDs."""
+        return len(np.unique(self.codes, axis=0))
+
     def metrics(self, codebook_size: int) -> dict[str, object]:
         """Collision rate before and after, codes in use, entropy, items a codeword."""
         return {
             "collision_rate": collision_rate(self.nearest),
             "collision_rate_after": collision_rate(self.codes),
+            "distinct": self.num_distinct,
             "moved": self.num_moved,
             "moved_above_last_level": self.num_moved_above,
             "codebook_use": codebook_use(self.nearest, codebook_size),
@@ -83,7 +89,18 @@ def ids_table(assigned: Mapping[str, AssignedIds]) -> pa.Table:
 
 
 def write_ids(path: Path, table: pa.Table, modalities: list[str], codebook_size: int) -> None:
-    """Write artifact `semantic_ids`; the codebook's size goes into its metadata."""
+    """Write artifact `semantic_ids`; the codebook's size goes into its metadata.
+
+    Raises:
+        MacrecError: a code outside the codebook.
+    """
+    for modality in modalities:
+        largest = int(matrix(table, modality).max())
+        if largest >= codebook_size:
+            raise MacrecError(
+                f"{path}: {modality} code {largest} in a codebook of {codebook_size}; set "
+                "quant.codebook_size to the size that the IDs were made with"
+            )
     num_levels = table.schema.field(modalities[0]).type.list_size
     contract = schemas.semantic_ids(modalities, num_levels)
     write_artifact(path, table, contract, {"codebook_size": codebook_size})

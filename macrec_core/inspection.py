@@ -7,11 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from macrec_core.artifacts import artifact_name, check_same_items, matrix, read_any, read_artifact
+from macrec_core.artifacts import (
+    artifact_name,
+    check_same_items,
+    matrix,
+    read_any,
+    read_artifact,
+    read_json,
+)
 from macrec_core.errors import MacrecError
 from macrec_core.metrics import collision_rate
 from macrec_core.schemas import contract_of
+from macrec_core.semantic_ids import Vocabulary
 
 # One row an item of the catalogue, whatever the variant.
 _ITEM_LEVEL = ("embeddings", "pseudo_labels", "semantic_ids")
@@ -33,8 +42,9 @@ class Inspection:
 def inspect_artifacts(root: Path, imported_datasets: Set[str]) -> Inspection:
     """Check every Parquet file below a folder against the contract that its metadata names.
 
-    Beyond single files: item-level artifacts have as many rows as their dataset's items, and
-    learned semantic IDs are unique.
+    Beyond single files: item-level artifacts have as many rows as their dataset's items, items
+    and users that are named exist, tokens lie in their vocabulary, and learned semantic IDs
+    are unique.
 
     Args:
         root: holds a folder for each dataset.
@@ -61,8 +71,37 @@ def _inspect(path: Path, home: Path, imported: bool) -> None:
     if name in _ITEM_LEVEL:
         items = home / "items.parquet"
         check_same_items(path, table.num_rows, items, read_any(items).num_rows)
+    for column in ("item_id", "target_item"):
+        if name != "items" and column in table.column_names:
+            _check_known(path, table.column(column), column, home / "items.parquet")
+    if name == "interactions":
+        _check_known(path, table.column("user_id"), "user_id", home / "users.parquet")
+    if name in ("training_examples", "evaluation_examples"):
+        _check_tokens(path, table)
     if name == "semantic_ids" and not imported:
         _check_unique(path, table)
+
+
+def _check_known(path: Path, ids: pa.ChunkedArray, column: str, reference: Path) -> None:
+    largest = pc.max(ids).as_py()
+    known = read_any(reference).num_rows
+    if largest is not None and largest >= known:
+        raise MacrecError(
+            f"{path}: column '{column}' names {largest}, but {reference} holds 0..{known - 1}; "
+            "make both from one catalogue"
+        )
+
+
+def _check_tokens(path: Path, table: pa.Table) -> None:
+    vocabulary = Vocabulary.from_json(read_json(path.parent / "vocabulary.json"))
+    for column in ("source", "target"):
+        if column in table.column_names:
+            largest = pc.max(pc.list_flatten(table.column(column))).as_py()
+            if largest >= vocabulary.size:
+                raise MacrecError(
+                    f"{path}: column '{column}' holds token {largest} of a vocabulary of "
+                    f"{vocabulary.size}; run build_seq2seq again"
+                )
 
 
 def _check_unique(path: Path, table: pa.Table) -> None:

@@ -181,7 +181,8 @@ class QuantParams(Section):
     """Cross-modal RQ-VAE (Eqs. 2-13)."""
 
     codebook_size: Annotated[int, Field(ge=2)]
-    num_levels: PositiveInt
+    # One letter a level in tokens, and T5's exact relative positions end at 16.
+    num_levels: Annotated[int, Field(ge=1, le=15)]
     latent_dim: PositiveInt
     common_width: PositiveInt
     hidden_sizes: list[PositiveInt]
@@ -224,6 +225,8 @@ class Seq2SeqParams(Section):
 
     @model_validator(mode="after")
     def _recommends(self) -> Self:
+        if len(set(self.tasks)) != len(self.tasks):
+            raise ValueError(f"tasks={self.tasks}: a task occurs twice; name each once")
         if "recommend" not in self.tasks:
             raise ValueError(
                 "tasks lacks 'recommend': without it nothing learns to recommend; add it"
@@ -248,6 +251,7 @@ class GrParams(Section):
     warmup_fraction: Fraction
     max_grad_norm: PositiveFloat
     label_smoothing: Probability
+    token_reduction: Literal["sum", "mean"]
     max_epochs: PositiveInt
     max_steps: PositiveInt | None
     patience: PositiveInt
@@ -289,6 +293,16 @@ class VariantSpec(Section):
     quant: dict[str, Any]
     seq2seq: dict[str, Any]
     gr: dict[str, Any]
+
+    @model_validator(mode="after")
+    def _each_modality_once(self) -> Self:
+        if len(set(self.modalities)) != len(self.modalities):
+            raise ValueError(f"modalities={self.modalities}: one occurs twice; name each once")
+        return self
+
+
+# Rows and keys of the report beside the variants.
+_RESERVED_VARIANTS = frozenset({"random", "popularity", "oracle", "statistics"})
 
 
 class Params(Section):
@@ -368,8 +382,10 @@ def validate_params(raw: object, origin: str) -> Params:
     try:
         params = Params.model_validate(raw)
     except ValidationError as error:
-        raise _as_one_error(origin, [_line(e) for e in error.errors()]) from error
-    problems = [*_axis_problems(params), *_variant_problems(params)]
+        # Overrides are checked on the raw sections, so that they are reported with the rest.
+        problems = [_line(e) for e in error.errors()] + _override_problems(raw)
+        raise _as_one_error(origin, problems) from error
+    problems = [*_axis_problems(params), *_variant_problems(params), *_override_problems(raw)]
     if problems:
         raise _as_one_error(origin, problems)
     return params
@@ -449,20 +465,57 @@ def _axis_problems(params: Params) -> list[str]:
 
 def _variant_problems(params: Params) -> list[str]:
     problems = []
-    for name, spec in params.variant_specs.items():
+    for name in params.variants:
+        if name in _RESERVED_VARIANTS:
+            problems.append(
+                f"variants={name}: the name stands for a yardstick in the report; use another"
+            )
+        spec = params.variant_specs.get(name)
+        if spec is None:
+            continue
         unknown = [m for m in spec.modalities if m not in params.modalities]
         if unknown:
             problems.append(
                 f"variant_specs.{name}.modalities={spec.modalities}: {unknown} not in "
                 f"modalities={list(params.modalities)}; add them there or remove them here"
             )
-        for section in ("quant", "seq2seq", "gr"):
-            try:
-                getattr(params, f"{section}_of")(name)
-            except ValidationError as error:
-                prefix = f"variant_specs.{name}.{section}"
-                problems += [
-                    f"{prefix}.{_line(e)}" if e["loc"] else f"{prefix}: {_line(e)}"
-                    for e in error.errors()
-                ]
+        tasks = spec.seq2seq.get("tasks", params.seq2seq.tasks)
+        aligned = [task for task in tasks if task != "recommend"]
+        if aligned and len(spec.modalities) < 2:
+            problems.append(
+                f"variant_specs.{name}.seq2seq.tasks={tasks}: {aligned} need two modalities, the "
+                f"variant has {spec.modalities}; give it tasks: [recommend]"
+            )
     return problems
+
+
+def _override_problems(raw: Mapping[str, Any]) -> list[str]:
+    """Rules that a variant's overrides break, where the section itself breaks none."""
+    problems: list[str] = []
+    specs = raw.get("variant_specs")
+    sections: dict[str, type[Section]] = {
+        "quant": QuantParams,
+        "seq2seq": Seq2SeqParams,
+        "gr": GrParams,
+    }
+    for name, spec in specs.items() if isinstance(specs, Mapping) else ():
+        for section, model in sections.items():
+            base, changes = raw.get(section), isinstance(spec, Mapping) and spec.get(section)
+            if not (isinstance(base, Mapping) and isinstance(changes, Mapping) and changes):
+                continue
+            known = {_line(e) for e in _errors_of(model, base)}
+            prefix = f"variant_specs.{name}.{section}"
+            problems += [
+                f"{prefix}.{_line(e)}" if e["loc"] else f"{prefix}: {_line(e)}"
+                for e in _errors_of(model, {**base, **changes})
+                if _line(e) not in known
+            ]
+    return problems
+
+
+def _errors_of(model: type[Section], values: Mapping[str, Any]) -> list[Any]:
+    try:
+        model.model_validate(values)
+    except ValidationError as error:
+        return error.errors()
+    return []

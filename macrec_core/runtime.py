@@ -10,6 +10,7 @@ import logging
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,10 +39,14 @@ class Runtime:
     autocast: torch.dtype | None
 
 
-def start(params: RuntimeParams) -> Runtime:
+def start(params: RuntimeParams, use_precision: bool = False) -> Runtime:
     """Fix threads and determinism, and choose device and precision.
 
     Deterministic kernels are required, so that one seed gives one result on one machine.
+
+    Args:
+        params: section `runtime`.
+        use_precision: follow `runtime.precision`, as T5 training does; otherwise float32.
 
     Raises:
         MacrecError: `runtime.device=cuda` on a machine without a usable GPU.
@@ -55,8 +60,9 @@ def start(params: RuntimeParams) -> Runtime:
     # memory that was never written, which nothing here does.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     device = _device(params.device)
-    autocast = torch.bfloat16 if params.precision == "bfloat16" else None
-    log.info("device %s, %s, %d threads", device, params.precision, torch.get_num_threads())
+    autocast = torch.bfloat16 if use_precision and params.precision == "bfloat16" else None
+    precision = params.precision if use_precision else "float32"
+    log.info("device %s, %s, %d threads", device, precision, torch.get_num_threads())
     return Runtime(device, autocast)
 
 
@@ -70,16 +76,21 @@ def generator(*parts: int | str) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
 
 
-def fingerprint(texts: Iterable[str], files: Iterable[Path], code: Iterable[Path]) -> str:
-    """Hash of everything that a training's result depends on: settings, inputs, code, torch.
+def fingerprint(
+    settings: Iterable[str], files: Iterable[Path], code: Iterable[Path], runtime: Runtime
+) -> str:
+    """Hash of everything that a training's result depends on.
 
     Args:
-        texts: settings in a canonical form.
+        settings: parameters and seed in a canonical form.
         files: input files; their contents count, not their names.
         code: Python files whose change makes older results stale.
+        runtime: the device and precision in use; the thread count is read from torch.
     """
-    digest = hashlib.sha256(torch.__version__.encode())
-    for text in texts:
+    libraries = [f"{name} {version(name)}" for name in ("torch", "transformers", "numpy")]
+    used = [str(runtime.device), str(runtime.autocast), str(torch.get_num_threads())]
+    digest = hashlib.sha256()
+    for text in (*libraries, *used, *settings):
         digest.update(hashlib.sha256(text.encode()).digest())
     for path in (*files, *sorted(code)):
         digest.update(file_sha256(path).encode())

@@ -17,8 +17,8 @@ from macrec_core.recommender.evaluation import Decodable, Evaluation
 from macrec_core.recommender.training import TrainingData
 from macrec_core.recommender.trie import build_trie
 from macrec_core.recommender.validation import Validation
-from macrec_core.runtime import generator
 from macrec_core.semantic_ids import Vocabulary
+from macrec_core.subsets import chosen_users
 
 
 @dataclass(frozen=True)
@@ -94,10 +94,9 @@ def evaluation_data(
                 pc.equal(evaluation.column("modality"), modality),
             )
         )
-        if max_users is not None and max_users < rows.num_rows:
-            left_out = rows.num_rows - max_users
-            chosen = torch.randperm(rows.num_rows, generator=generator("users", split))[:max_users]
-            rows = rows.take(pa.array(np.sort(chosen.numpy())))
+        chosen = chosen_users(rows.num_rows, max_users)
+        left_out = rows.num_rows - len(chosen)
+        rows = rows.take(pa.array(chosen))
         users = np.asarray(rows.column("user_id")).astype(np.int64)
         targets = np.asarray(rows.column("target_item")).astype(np.int64)
         parts[modality] = Decodable(

@@ -46,6 +46,11 @@ class Windows:
     targets: Ints
 
     @property
+    def num_cut(self) -> int:
+        """Windows whose history was cut."""
+        return int(np.sum(self.positions > self.targets - self.starts))
+
+    @property
     def target_items(self) -> Ints:
         """[windows] target item ids."""
         return self.items[self.targets]

@@ -30,7 +30,7 @@ def main(
     from macrec_core.id_table import read_ids
     from macrec_core.params import load_params
     from macrec_core.semantic_ids import Vocabulary
-    from macrec_core.sequences import evaluation_examples, training_examples
+    from macrec_core.sequences import evaluation_examples, training_examples, windows
 
     params = load_params(params_file)
     modalities, seq2seq = params.modalities_of(variant), params.seq2seq_of(variant)
@@ -56,5 +56,15 @@ def main(
         f"{split}_users": pc.sum(pc.equal(table.column("split"), split)).as_py()
         for split in ("valid", "test")
     }
-    report = {"examples": train.num_rows, "tasks": counts, "vocabulary": vocabulary.size, **splits}
+    cut = {
+        f"{split}_histories_cut": windows(table, split, seq2seq.max_history).num_cut
+        for split in ("train", "valid", "test")
+    }
+    report = {
+        "examples": train.num_rows,
+        "tasks": counts,
+        "vocabulary": vocabulary.size,
+        **splits,
+        **cut,
+    }
     write_json(metrics, {"dataset": dataset, "variant": variant, "seed": seed, **report})

@@ -12,8 +12,7 @@ from stages.console import DEFAULT_PARAMS, Console, Dataset, ParamsFile
 
 def main(
     dataset: Dataset,
-    items: Annotated[Path, typer.Option(help="Items to embed.")],
-    images: Annotated[Path, typer.Option(help="Images of the items.")],
+    catalogue: Annotated[Path, typer.Option(help="Folder of items.parquet and images.parquet.")],
     output: Annotated[Path, typer.Option(help="Embeddings to write.")],
     metrics: Annotated[Path, typer.Option(help="Metrics to write.")],
     raw: Annotated[Path | None, typer.Option(help="Raw files; for encoder 'published'.")] = None,
@@ -28,8 +27,8 @@ def main(
     from macrec_core.schemas import IMAGES, ITEMS
 
     params = load_params(params_file)
-    num_items = read_artifact(items, ITEMS).num_rows
-    pictures = read_artifact(images, IMAGES)
+    num_items = read_artifact(catalogue / "items.parquet", ITEMS).num_rows
+    pictures = read_artifact(catalogue / "images.parquet", IMAGES)
     running = runtime.start(params.runtime)
     with Console() as progress:
         encoded = encode_images(pictures, num_items, params.embed.image, raw, running, progress)

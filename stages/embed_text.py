@@ -12,7 +12,7 @@ from stages.console import DEFAULT_PARAMS, Console, Dataset, ParamsFile
 
 def main(
     dataset: Dataset,
-    items: Annotated[Path, typer.Option(help="Items to embed.")],
+    catalogue: Annotated[Path, typer.Option(help="Folder of items.parquet and images.parquet.")],
     output: Annotated[Path, typer.Option(help="Embeddings to write.")],
     metrics: Annotated[Path, typer.Option(help="Metrics to write.")],
     raw: Annotated[Path | None, typer.Option(help="Raw files; for encoder 'published'.")] = None,
@@ -27,9 +27,9 @@ def main(
     from macrec_core.schemas import ITEMS
 
     params = load_params(params_file)
-    catalogue = read_artifact(items, ITEMS)
+    items = read_artifact(catalogue / "items.parquet", ITEMS)
     running = runtime.start(params.runtime)
     with Console() as progress:
-        encoded = encode_texts(catalogue, params.embed.text, raw, running, progress)
+        encoded = encode_texts(items, params.embed.text, raw, running, progress)
     write_embeddings(output, encoded)
     write_json(metrics, {"dataset": dataset, **encoded.metrics()})

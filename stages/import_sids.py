@@ -36,15 +36,13 @@ def main(
         codes = read_published_ids(path, modality)
         check_same_items(path, len(codes), items, num_items)
         imported[modality] = published_ids(codes)
-    size = 1 + max(int(ids.codes.max()) for ids in imported.values())
+    size = params.quant.codebook_size
     write_ids(semantic_ids, ids_table(imported), list(imported), size)
-    report = {m: ids.metrics(size) for m, ids in imported.items()}
-    for modality, values in report.items():
-        rate = float(str(values["collision_rate"]))
-        if rate:
+    for modality, ids in imported.items():
+        if ids.num_distinct < num_items:
             logging.getLogger(__name__).warning(
-                "%s: %d published %s IDs stand for %d items; eval.ambiguous_ids decides how a "
-                "hit on such an ID counts",
-                dataset, num_items - round(rate * num_items), modality, num_items,
+                "%s: %d published %s IDs stand for %d items; eval.ambiguous_ids decides how a hit "
+                "on such an ID counts", dataset, ids.num_distinct, modality, num_items,
             )  # fmt: skip
+    report = {m: ids.metrics(size) for m, ids in imported.items()}
     write_json(metrics, {"dataset": dataset, "variant": variant, "seed": seed, **report})

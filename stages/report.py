@@ -29,7 +29,7 @@ def main(
         cells, params.datasets, params.variants, params.seeds, params.imported_datasets
     )
     numbers = summarise(measured, read_datasets(cells, params.datasets))
-    text = results_table(numbers, params.datasets, params.variants)
+    text = results_table(numbers, params.datasets, params.variants, params.modalities)
     with atomic_folder(plots) as folder:
         for name, csv in plot_tables(measured).items():
             write_text(folder / name, csv)

@@ -33,7 +33,7 @@ def main(
     from macrec_core.sequence_tensors import training_data
 
     params = load_params(params_file)
-    gr, runtime = params.gr_of(variant), start(params.runtime)
+    gr, runtime = params.gr_of(variant), start(params.runtime, use_precision=True)
     train_file, eval_file = seq2seq / "train.parquet", seq2seq / "eval.parquet"
     vocabulary_file = seq2seq / "vocabulary.json"
     data = training_data(
@@ -44,14 +44,14 @@ def main(
         gr.max_validation_users,
     )
     key = fingerprint(
-        [
-            gr.model_dump_json(),
-            str(seed),
-            params.runtime.model_dump_json(exclude={"checkpoint_every_s"}),
-        ],
+        [gr.model_dump_json(), str(seed)],
         [train_file, eval_file, vocabulary_file, semantic_ids],
-        code_files("recommender", "contrastive", "metrics", "runtime"),
-    )
+        code_files(
+            "contrastive", "id_table", "metrics", "recommender", "runtime", "semantic_ids",
+            "sequence_tensors", "subsets",
+        ),
+        runtime,
+    )  # fmt: skip
     folder = scratch_root(Path.cwd()) / "train_gr" / key
     with Console() as console:
         trained = train_recommender(
@@ -62,6 +62,8 @@ def main(
         trained.model.save_pretrained(temporary)
     report = {
         "dataset": dataset,
+        "variant": variant,
+        "seed": seed,
         "examples": len(data.source),
         "validation_users": len(data.validation.target_items),
         "parameters": parameter_count(trained.model),

@@ -55,14 +55,10 @@ def main(
     )
     # Variants that quantize alike share one training: the key names no variant.
     key = fingerprint(
-        [
-            quant.model_dump_json(),
-            str(modalities),
-            str(seed),
-            params.runtime.model_dump_json(exclude={"checkpoint_every_s"}),
-        ],
+        [quant.model_dump_json(), str(modalities), str(seed)],
         [pseudo_labels, *(embeddings / f"{m}.parquet" for m in modalities)],
-        code_files("quantization", "contrastive", "metrics", "runtime"),
+        code_files("contrastive", "metrics", "quantization", "runtime"),
+        runtime,
     )
     folder = scratch_root(Path.cwd()) / "train_rqvae" / key
     with Console() as console:
@@ -72,4 +68,5 @@ def main(
         )  # fmt: skip
     with atomic_folder(quantizer) as temporary:
         save_rqvae(temporary, trained.model, quant)
-    write_json(metrics, {"dataset": dataset, "history": trained.history})
+    report = {"dataset": dataset, "variant": variant, "seed": seed, "history": trained.history}
+    write_json(metrics, report)

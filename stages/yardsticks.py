@@ -27,18 +27,19 @@ def main(
     from macrec_core.params import load_params
     from macrec_core.yardsticks import popularity_ranks, test_cases
 
-    load_params(params_file)
+    params = load_params(params_file)
     item_keys = read_artifact(items, schemas.ITEMS).column("item_key").to_pylist()
     user_keys = read_artifact(users, schemas.USERS).column("user_key").to_pylist()
     table = read_artifact(interactions, schemas.INTERACTIONS)
+    test_users, targets, histories = test_cases(table, params.eval.max_users)
+    popularity = popularity_ranks(table, targets, len(item_keys))
     report = {
         "random": random_ranking_metrics(len(item_keys)),
-        "popularity": ranking_metrics(popularity_ranks(table, len(item_keys))),
+        "popularity": ranking_metrics(popularity),
     }
     truth = raw / "truth.npz"
     if truth.exists():
-        test_users, targets, histories = test_cases(table)
         keys = [user_keys[user] for user in test_users]
         ranks = oracle_ranks(load_oracle(truth), item_keys, keys, histories, targets)
         report["oracle"] = ranking_metrics(ranks)
-    write_json(metrics, report)
+    write_json(metrics, {"dataset": dataset, "users": len(targets), "rankings": report})

@@ -16,8 +16,8 @@ def kmeans_centres(
     """Cluster centres by k-means++ seeding and Lloyd's iterations.
 
     A cluster that loses all its points keeps its centre. With fewer points than centres the
-    surplus centres are points drawn again, moved by a hundredth of the points' spread, so that
-    no two codes start equal.
+    surplus centres are points drawn again, moved by a hundredth of the points' spread. Where
+    points coincide, as all residuals do once a level explains every one, centres coincide too.
 
     Args:
         points: [n, d] float.

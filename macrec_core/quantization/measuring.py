@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Below these a modality counts as collapsed, and the log says so (method: a contrastive term
-# that wins over the reconstruction leaves most of the variance unexplained).
+# Beyond it the log speaks of collapse: a contrastive term that wins over the reconstruction
+# leaves most of the variance unexplained (.8 and more where it was seen).
 _COLLAPSED_UNEXPLAINED = 0.7
-_COLLAPSED_USE = 0.1
+# A level that uses a smaller share of its codes is named in the log.
+_LITTLE_USED = 0.5
 
 
 @torch.no_grad()
@@ -61,13 +62,22 @@ def encode_items(
     return torch.cat(latents), torch.cat(codes)
 
 
-def warn_of_collapse(row: Mapping[str, float], modalities: list[str]) -> None:
+def warn_of_collapse(row: Mapping[str, float], modalities: list[str], num_levels: int) -> None:
     """Log a warning for each modality whose last measured values look like a collapse."""
     for name in modalities:
-        unexplained, used = row[f"unexplained_{name}"], row[f"use_{name}_0"]
-        if unexplained > _COLLAPSED_UNEXPLAINED or used < _COLLAPSED_USE:
+        unexplained = row[f"unexplained_{name}"]
+        idle = [
+            f"level {level}: {100 * row[f'use_{name}_{level}']:.0f} %"
+            for level in range(num_levels)
+            if row[f"use_{name}_{level}"] < _LITTLE_USED
+        ]
+        if unexplained > _COLLAPSED_UNEXPLAINED:
             log.warning(
-                "%s: the quantizer looks collapsed: %.0f %% of the variance unexplained, %.0f %% "
-                "of the first codebook in use; lower quant.lambda_con or see quant.reduction",
-                name, 100 * unexplained, 100 * used,
+                "%s: the quantizer looks collapsed: %.0f %% of the variance unexplained; lower "
+                "quant.lambda_con or see quant.reduction", name, 100 * unexplained,
+            )  # fmt: skip
+        if idle:
+            log.warning(
+                "%s: few codes in use (%s); lower quant.codebook_size, train longer or in "
+                "smaller batches", name, ", ".join(idle),
             )  # fmt: skip

@@ -66,12 +66,13 @@ class Terms:
     Attributes:
         total: L_ID (Eq. 13), a scalar with gradient.
         parts: each named term, weighted as it enters the total.
-        positives: share of (item, direction) pairs that have a real positive in the batch.
+        positives: share of (item, direction) pairs that have a real positive in the batch; None
+            where no pseudo-label is consulted.
     """
 
     total: Tensor
     parts: dict[str, Tensor]
-    positives: float
+    positives: float | None
 
 
 def objective(
@@ -101,7 +102,7 @@ def objective(
         parts[f"commitment_{name}"] = params.commitment_weight * losses.commitment_loss(
             residuals, vectors, params.reduction
         )
-    positives = 0.0
+    positives = None
     if any(params.lambda_con) and len(batch) > 1:
         parts["contrastive"], positives = _contrastive(quantized, labels, params, draws)
     if params.lambda_align and len(batch) > 1:
@@ -127,7 +128,7 @@ def _contrastive(
     labels: Mapping[str, Tensor],
     params: QuantParams,
     draws: torch.Generator,
-) -> tuple[Tensor, float]:
+) -> tuple[Tensor, float | None]:
     """Sum over ordered pairs and levels of lambda_con^l L_con^l (Eqs. 4-6), and found share."""
     terms, found_shares = [], []
     for label_modality, anchor_modality in permutations(quantized, 2):
@@ -137,7 +138,6 @@ def _contrastive(
             found_shares.append(float(found.float().mean()))
         else:
             positives = torch.arange(residuals.shape[1], device=residuals.device)
-            found_shares.append(0.0)
         terms += [
             weight
             * losses.contrastive_loss(
@@ -146,7 +146,8 @@ def _contrastive(
             for level, weight in enumerate(params.lambda_con)
             if weight
         ]
-    return torch.stack(terms).sum(), sum(found_shares) / len(found_shares)
+    share = sum(found_shares) / len(found_shares) if found_shares else None
+    return torch.stack(terms).sum(), share
 
 
 def train_quantizer(
@@ -178,13 +179,15 @@ def train_quantizer(
     else:
         model.load_state_dict(state["model"])
         model.to(device)
-        optimizer.load_state_dict(state["optimizer"])
+        if state["optimizer"] is not None:
+            optimizer.load_state_dict(state["optimizer"])
         history = list(state["history"])
 
     def snapshot() -> dict[str, Any]:
         return {
             "model": model.state_dict(),
-            "optimizer": optimizer.state_dict(),
+            # Of a finished training nobody needs it, and it is two thirds of the file.
+            "optimizer": optimizer.state_dict() if len(history) < params.max_epochs else None,
             "history": history,
             "progress": f"epoch {len(history)}",
         }
@@ -206,7 +209,9 @@ def train_quantizer(
         progress.advance(1, f"loss {row['loss']:.4f}")
     if state is None or len(state["history"]) < params.max_epochs:
         checkpoints.save(snapshot())
-    warn_of_collapse(history[-1], list(data.embeddings))
+    if "positives" in history[-1]:
+        log.info("%.1f %% of items have a real positive", 100 * history[-1]["positives"])
+    warn_of_collapse(history[-1], list(data.embeddings), params.num_levels)
     return TrainedQuantizer(model.cpu().eval(), history)
 
 
@@ -270,7 +275,9 @@ def _train_epoch(
         optimizer.step()
         weight = len(rows) / data.num_items
         values = {name: float(part.detach()) for name, part in terms.parts.items()}
-        values |= {"loss": float(terms.total.detach()), "positives": terms.positives}
+        values["loss"] = float(terms.total.detach())
+        if terms.positives is not None:
+            values["positives"] = terms.positives
         for name, value in values.items():
             sums[name] = sums.get(name, 0.0) + weight * value
     return sums

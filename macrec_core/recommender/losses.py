@@ -21,7 +21,9 @@ def next_token_loss(
     target: Tensor,
     label_smoothing: float,
 ) -> Tensor:
-    """First term of Eq. 19: mean negative log-likelihood a token.
+    """Negative log-likelihood of the targets, averaged over batch and tokens.
+
+    The first term of Eq. 19 is this times L + 1, the number of tokens (`gr.token_reduction`).
 
     Args:
         model: T5.
@@ -30,7 +32,10 @@ def next_token_loss(
         target: [B, L + 1] token ids, the end token last.
         label_smoothing: share of probability spread over the vocabulary; the paper has none.
     """
-    logits = model(input_ids=source, attention_mask=mask, labels=target).logits
+    # Shifted here: given labels, the model would compute a loss of its own as well.
+    start = torch.full_like(target[:, :1], model.config.decoder_start_token_id)
+    shifted = torch.cat([start, target[:, :-1]], dim=1)
+    logits = model(input_ids=source, attention_mask=mask, decoder_input_ids=shifted).logits
     return functional.cross_entropy(
         logits.flatten(end_dim=1).float(), target.flatten(), label_smoothing=label_smoothing
     )

@@ -14,6 +14,10 @@ from macrec_core.errors import MacrecError
 if TYPE_CHECKING:
     from macrec_core.params import GrParams
 
+# At these lengths the fused kernel's handling of a mask and a bias costs more than it saves.
+# Not part of a saved model: whoever loads one elsewhere gets the library's own default.
+_ATTENTION = "eager"
+
 
 def new_t5(vocabulary_size: int, num_levels: int, params: GrParams) -> T5ForConditionalGeneration:
     """An untrained T5; its weights come from torch's global generator.
@@ -35,8 +39,7 @@ def new_t5(vocabulary_size: int, num_levels: int, params: GrParams) -> T5ForCond
     )
     config.decoder_start_token_id = 0
     model = T5ForConditionalGeneration(config)
-    # At these lengths the fused kernel's handling of a mask and a bias costs more than it saves.
-    model.set_attn_implementation("eager")
+    model.set_attn_implementation(_ATTENTION)
     # What `generate` would otherwise cut at 20 tokens; an ID and its end are L + 1.
     model.generation_config.max_new_tokens = num_levels + 1
     return model
@@ -49,7 +52,9 @@ def load_t5(folder: Path) -> T5ForConditionalGeneration:
         MacrecError: the folder holds no such model.
     """
     try:
-        model = T5ForConditionalGeneration.from_pretrained(folder, local_files_only=True)
+        model = T5ForConditionalGeneration.from_pretrained(
+            folder, local_files_only=True, attn_implementation=_ATTENTION
+        )
     except (OSError, ValueError, RuntimeError) as error:
         first_line = str(error).splitlines()[0]
         raise MacrecError(

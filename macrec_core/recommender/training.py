@@ -96,14 +96,16 @@ class _State:
     def snapshot(self) -> dict[str, Any]:
         return {
             "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            # Of a finished training nobody needs it, and it is two thirds of the file.
+            "optimizer": None if self.stopped_by else self.optimizer.state_dict(),
             "progress": f"update {self.step}",
             **{name: getattr(self, name) for name in self._PLAIN},
         }
 
     def restore(self, saved: Mapping[str, Any]) -> None:
         self.model.load_state_dict(saved["model"])
-        self.optimizer.load_state_dict(saved["optimizer"])
+        if saved["optimizer"] is not None:
+            self.optimizer.load_state_dict(saved["optimizer"])
         for name in self._PLAIN:
             setattr(self, name, saved[name])
 
@@ -139,6 +141,12 @@ def train_recommender(
     if params.max_steps is not None:
         total = min(total, params.max_steps)
     data = data.to(runtime.device)
+    num_items = len(next(iter(data.item_ids.values())))
+    if params.lambda_implicit and params.implicit_batch_size > num_items:
+        log.warning(
+            "gr.implicit_batch_size=%d: the catalogue has %d items, all of them are drawn",
+            params.implicit_batch_size, num_items,
+        )  # fmt: skip
     progress.start("T5 updates", total)
     progress.advance(state.step)
     while not state.stopped_by:
@@ -155,7 +163,7 @@ def train_recommender(
             )
             checkpoints.offer(state.snapshot)
             progress.advance(1, f"loss {state.sums['loss'] / state.sums['updates']:.4f}")
-        _end_epoch(state, data, params, seed, total, runtime)
+        _end_epoch(state, data, params, total, runtime)
         checkpoints.offer(state.snapshot)
     if saved is None or not saved["stopped_by"]:
         checkpoints.save(state.snapshot())
@@ -191,6 +199,7 @@ def _update(
     state.optimizer.zero_grad(set_to_none=True)
     device_type = runtime.device.type
     values = {"rec": 0.0}
+    tokens = data.target.shape[1] if params.token_reduction == "sum" else 1
     for part in micro_batches(rows, data.source.lengths, params.micro_batch_size):
         source, mask = data.source.padded(part)
         with torch.autocast(device_type, runtime.autocast, enabled=runtime.autocast is not None):
@@ -198,11 +207,11 @@ def _update(
                 state.model, source, mask, data.target[part].long(), params.label_smoothing
             )
         share = len(part) / len(rows)
-        (share * loss).backward()
+        (tokens * share * loss).backward()
         values["rec"] += share * float(loss.detach())
     if params.lambda_implicit and len(data.item_ids) > 1:
         values["implicit"] = _align_implicitly(state, data, params, draws, runtime)
-    values["loss"] = values["rec"] + params.lambda_implicit * values.get("implicit", 0.0)
+    values["loss"] = tokens * values["rec"] + params.lambda_implicit * values.get("implicit", 0.0)
     norm = torch.nn.utils.clip_grad_norm_(state.model.parameters(), params.max_grad_norm)
     if not (math.isfinite(values["loss"]) and bool(torch.isfinite(norm))):
         raise MacrecError(
@@ -243,7 +252,7 @@ def _align_implicitly(
 
 
 def _end_epoch(
-    state: _State, data: TrainingData, params: GrParams, seed: int, total: int, runtime: Runtime
+    state: _State, data: TrainingData, params: GrParams, total: int, runtime: Runtime
 ) -> None:
     """Validate, remember the best weights, and decide whether training stops."""
     updates = state.sums.pop("updates")

@@ -46,11 +46,13 @@ class Dataset:
         name: its name.
         statistics: metrics of filter (Table 1 and what was dropped).
         yardsticks: metrics by name of ranking: random, popularity and, where known, oracle.
+        yardstick_users: test users that they were measured on.
     """
 
     name: str
     statistics: dict[str, Any]
     yardsticks: dict[str, dict[str, float]]
+    yardstick_users: int
 
 
 def read_cells(
@@ -101,6 +103,7 @@ def read_datasets(folder: Path, names: Sequence[str]) -> list[Dataset]:
     """
     datasets = []
     for name in names:
-        yardsticks: dict[str, Any] = read_json(folder / name / "yardsticks.json")
-        datasets.append(Dataset(name, read_json(folder / name / "filter.json"), yardsticks))
+        statistics = read_json(folder / name / "filter.json")
+        measured: dict[str, Any] = read_json(folder / name / "yardsticks.json")
+        datasets.append(Dataset(name, statistics, measured["rankings"], measured["users"]))
     return datasets

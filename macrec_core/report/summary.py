@@ -21,26 +21,40 @@ def summarise(cells: Sequence[Cell], datasets: Sequence[Dataset]) -> dict[str, A
     """
     summary: dict[str, Any] = {}
     for dataset in datasets:
-        part: dict[str, Any] = {"statistics": dataset.statistics, **dataset.yardsticks}
+        part: dict[str, Any] = {"statistics": dataset.statistics}
+        for name, metrics in dataset.yardsticks.items():
+            part[name] = {**metrics, "users": dataset.yardstick_users}
         for variant in dict.fromkeys(c.variant for c in cells if c.dataset == dataset.name):
             seeds = [c for c in cells if (c.dataset, c.variant) == (dataset.name, variant)]
             rows = [_values(cell) for cell in seeds]
             part[variant] = {name: _spread([row[name] for row in rows]) for name in rows[0]}
             part[variant]["seeds"] = len(seeds)
+            part[variant]["stopped_by"] = sorted({c.recommender["stopped_by"] for c in seeds})
         summary[dataset.name] = part
     return summary
 
 
-def results_table(summary: dict[str, Any], datasets: Sequence[str], variants: Sequence[str]) -> str:
-    """Markdown: dataset x variant, with yardsticks for scale."""
+def results_table(
+    summary: dict[str, Any],
+    datasets: Sequence[str],
+    variants: Sequence[str],
+    modalities: Sequence[str],
+) -> str:
+    """Markdown: dataset x variant, with yardsticks for scale.
+
+    A part of the users or a budget that ended the training shows in the row.
+    """
+    names = " / ".join(modalities)
     head = ["dataset", "variant", *[name.upper() for name in RANKING]]
-    head += ["collisions % (text / image)", "codes in use % (text / image)", "seeds"]
+    head += [f"collisions % ({names})", f"codes in use % ({names})", "users", "T5 updates", "seeds"]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * 2 + "---:|" * (len(head) - 2)]
     for dataset in datasets:
         part = summary[dataset]
+        everyone = part["statistics"]["num_users"]
         for name in (*_YARDSTICKS[:2], *variants, *_YARDSTICKS[2:]):
             if name in part:
-                lines.append(_row(dataset, name, part[name]))
+                cells = _row(name, part[name], modalities, everyone)
+                lines.append("| " + " | ".join([dataset, *cells]) + " |")
     return "\n".join(lines) + "\n"
 
 
@@ -48,13 +62,17 @@ def _values(cell: Cell) -> dict[str, float]:
     """Numbers of one cell under flat names."""
     values = {name: float(cell.evaluation[name]) for name in RANKING}
     values["users"] = float(cell.evaluation["users"])
+    values["updates"] = float(cell.recommender["history"][-1]["update"])
     for modality, metrics in _modalities(cell).items():
         values[f"collision_rate_{modality}"] = metrics["collision_rate"]
         values[f"codebook_use_{modality}"] = float(np.mean(metrics["codebook_use"]))
+        for level, used in enumerate(metrics["codebook_use"]):
+            values[f"codebook_use_{modality}_{level}"] = used
     if cell.quantizer is not None:
         last = cell.quantizer["history"][-1]
         values |= {name: v for name, v in last.items() if name.startswith("unexplained")}
-        values["positives"] = last["positives"]
+        if "positives" in last:
+            values["positives"] = last["positives"]
     return values
 
 
@@ -67,16 +85,25 @@ def _spread(values: list[float]) -> dict[str, float]:
     return {"mean": mean} if std is None else {"mean": mean, "std": std}
 
 
-def _row(dataset: str, name: str, metrics: dict[str, Any]) -> str:
+def _row(name: str, metrics: dict[str, Any], modalities: Sequence[str], everyone: int) -> list[str]:
     if name in _YARDSTICKS:
         numbers = [f"{metrics[metric]:.4f}" for metric in RANKING]
-        return "| " + " | ".join([dataset, f"*{name}*", *numbers, "", "", ""]) + " |"
+        users = _part_of(metrics["users"], everyone)
+        return [f"*{name}*", *numbers, "", "", users, "", ""]
     numbers = [_number(metrics[metric]) for metric in RANKING]
     shares = []
     for kind in ("collision_rate", "codebook_use"):
-        found = [metrics.get(f"{kind}_{modality}") for modality in ("text", "image")]
+        found = [metrics.get(f"{kind}_{modality}") for modality in modalities]
         shares.append(" / ".join("-" if v is None else f"{100 * v['mean']:.1f}" for v in found))
-    return "| " + " | ".join([dataset, name, *numbers, *shares, str(metrics["seeds"])]) + " |"
+    users = _part_of(metrics["users"]["mean"], everyone)
+    updates = f"{metrics['updates']['mean']:.0f}"
+    if "max_steps" in metrics["stopped_by"]:
+        updates += " (budget)"
+    return [name, *numbers, *shares, users, updates, str(metrics["seeds"])]
+
+
+def _part_of(users: float, everyone: int) -> str:
+    return str(everyone) if users == everyone else f"{users:.0f} of {everyone}"
 
 
 def _number(spread: dict[str, float]) -> str:

@@ -9,8 +9,8 @@ import torch
 from macrec_core.assignment import assign_ids
 from macrec_core.errors import MacrecError
 from macrec_core.params import QuantParams
-from macrec_core.quantization.rqvae import CrossModalRQVAE
 from macrec_core.quantization.measuring import encode_items
+from macrec_core.quantization.rqvae import CrossModalRQVAE
 
 
 def model(size=4, levels=3):

@@ -92,10 +92,8 @@ def run(folder, command, run_name="run"):
         arguments += ["--embeddings", str(folder / "embeddings")]
         arguments += ["--output", str(out / "pseudo_labels.parquet")]
     else:
-        arguments += ["--items", str(folder / "items.parquet"), "--raw", str(folder / "raw")]
+        arguments += ["--catalogue", str(folder), "--raw", str(folder / "raw")]
         arguments += ["--output", str(out / f"{command}.parquet")]
-    if command == "embed_image":
-        arguments += ["--images", str(folder / "images.parquet")]
     return CliRunner().invoke(app, arguments)
 
 
