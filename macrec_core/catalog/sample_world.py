@@ -34,14 +34,14 @@ ACCESSORIES_OF = {
 
 LATENT_DIM = 8
 # Spread of the tastes over each attribute (standard deviation of a utility over users).
-TASTE = {"brand": 1.3, "type": 0.7, "finish": 1.1, "price": 0.9}
-HABIT_ACCESSORY = 3.2  # from an instrument to its accessories
+TASTE = {"brand": 0.7, "type": 0.5, "finish": 0.6, "price": 0.5}
+HABIT_ACCESSORY = 3.5  # from an instrument to its accessories
 HABIT_SIBLING = 2.0  # between accessories of one instrument
 HABIT_BACK = 1.0  # from an accessory to an instrument it belongs to
 HABIT_REPEAT = -2.0  # the same type once more
 EARLIER_WEIGHT = 0.4
-SAME_BRAND, SAME_FINISH = 1.8, 1.5
-TEMPERATURE = 1.3
+SAME_BRAND, SAME_FINISH = 2.4, 2.2
+TEMPERATURE = 1.0
 ZIPF_EXPONENT, ZIPF_SHIFT = 0.6, 8.0
 TAIL_OFFSET = -4.0  # log-popularity that a tail item lacks
 
