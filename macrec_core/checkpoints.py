@@ -13,7 +13,6 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -47,9 +46,10 @@ class Checkpoints:
             return None
         try:
             state: dict[str, Any] = torch.load(self._file, map_location="cpu", weights_only=True)
-        except (OSError, RuntimeError, EOFError, UnpicklingError, ValueError) as error:
+        except Exception as error:  # of bytes that are no pickle torch raises almost anything
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise MacrecError(
-                f"{self._file}: is no readable checkpoint ({str(error).splitlines()[0]}); "
+                f"{self._file}: is no readable checkpoint ({reason}); "
                 "delete it to train from the start"
             ) from error
         log.info("going on from %s at %s", self._file, state.get("progress", "the end"))

@@ -24,6 +24,8 @@ from macrec_core.semantic_ids import Vocabulary
 
 # One row an item of the catalogue, whatever the variant.
 _ITEM_LEVEL = ("embeddings", "pseudo_labels", "semantic_ids")
+# Columns that name rows of another artifact.
+_REFERENCES = {"item_id": "items", "target_item": "items", "user_id": "users"}
 
 
 @dataclass(frozen=True)
@@ -71,11 +73,9 @@ def _inspect(path: Path, home: Path, imported: bool) -> None:
     if name in _ITEM_LEVEL:
         items = home / "items.parquet"
         check_same_items(path, table.num_rows, items, read_any(items).num_rows)
-    for column in ("item_id", "target_item"):
-        if name != "items" and column in table.column_names:
-            _check_known(path, table.column(column), column, home / "items.parquet")
-    if name == "interactions":
-        _check_known(path, table.column("user_id"), "user_id", home / "users.parquet")
+    for column, reference in _REFERENCES.items():
+        if name != reference and column in table.column_names:
+            _check_known(path, table.column(column), column, home / f"{reference}.parquet")
     if name in ("training_examples", "evaluation_examples"):
         _check_tokens(path, table)
     if name == "semantic_ids" and not imported:
@@ -97,7 +97,7 @@ def _check_tokens(path: Path, table: pa.Table) -> None:
     for column in ("source", "target"):
         if column in table.column_names:
             largest = pc.max(pc.list_flatten(table.column(column))).as_py()
-            if largest >= vocabulary.size:
+            if largest is not None and largest >= vocabulary.size:
                 raise MacrecError(
                     f"{path}: column '{column}' holds token {largest} of a vocabulary of "
                     f"{vocabulary.size}; run build_seq2seq again"

@@ -15,6 +15,8 @@ def test_cases(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], list[NDArray[np.int64]]]:
     """Users, test targets and whole histories (validation item included).
 
+    As in the evaluation, a user's only item is no case: it has no history.
+
     Args:
         interactions: artifact INTERACTIONS.
         max_users: a limit, as `eval.max_users`; None for every user.
@@ -22,7 +24,8 @@ def test_cases(
     users = np.asarray(interactions.column("user_id")).astype(np.int64)
     items = np.asarray(interactions.column("item_id")).astype(np.int64)
     is_test = np.asarray(pc.equal(interactions.column("split"), "test"))
-    ends = np.flatnonzero(is_test)
+    has_history = np.asarray(interactions.column("position")) > 0
+    ends = np.flatnonzero(is_test & has_history)
     ends = ends[chosen_users(len(ends), max_users)]
     starts = np.searchsorted(users, users[ends])
     histories = [items[start:end] for start, end in zip(starts, ends, strict=True)]

@@ -4,26 +4,21 @@ from __future__ import annotations
 
 import ast
 import json
-import re
 import shlex
 import shutil
-import sys
 from functools import cache
 from importlib import import_module
-from itertools import product
 from pathlib import Path
 from typing import Any, get_type_hints
 
 import pytest
+from expansion import stage_names
+from imports import code_of_stage
 from ruamel.yaml import YAML
 
+from macrec_core.params import load_params
+
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tests"))
-
-from imports import code_of_stage  # noqa: E402
-
-from macrec_core.params import load_params  # noqa: E402
-
 DECLARED: dict[str, dict[str, Any]] = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
 MODALITIES = ("text", "image")
 
@@ -220,25 +215,7 @@ def test_every_preset_expands(preset, tmp_path):
     shutil.copy(preset, tmp_path / "params.yaml")
     with Repo.init(str(tmp_path), no_scm=True) as repo:
         found = {stage.addressing for stage in repo.index.stages}
-    params = load_params(preset)
-    values = {
-        name: getattr(params, name)
-        for name in (
-            "datasets",
-            "learned_datasets",
-            "imported_datasets",
-            "modalities",
-            "variants",
-            "seeds",
-        )
-    }
-    expected = set()
-    for stage, entry in DECLARED.items():
-        axes = [
-            values[re.fullmatch(r"\$\{(\w+)\}", v)[1]] for v in entry.get("matrix", {}).values()
-        ]
-        for item in product(*axes):
-            expected.add(stage if not item else f"{stage}@{'-'.join(map(str, item))}")
+    expected = stage_names(DECLARED, load_params(preset))
     assert {name.rsplit(":", 1)[-1] for name in found} == expected
 
 

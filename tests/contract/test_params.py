@@ -74,6 +74,36 @@ def test_tasks_must_recommend(raw_params):
     assert "tasks lacks 'recommend'" in problem
 
 
+def test_a_level_needs_a_letter(raw_params):
+    raw_params["quant"].update(num_levels=16, lambda_con=[0.0] * 16)
+    raw_params["variant_specs"] = {
+        name: spec | {"quant": {}} for name, spec in raw_params["variant_specs"].items()
+    }
+    (problem,) = problems_of(raw_params)
+    assert problem == "quant.num_levels=16: Input should be less than or equal to 15"
+    raw_params["quant"].update(num_levels=15, lambda_con=[0.0] * 15)
+    assert validate_params(raw_params, "test.yaml").quant.num_levels == 15
+
+
+@pytest.mark.parametrize("value", ["total", "Sum", 1])
+def test_tokens_are_summed_or_averaged(raw_params, value):
+    raw_params["gr"]["token_reduction"] = value
+    (problem,) = problems_of(raw_params)
+    assert problem == f"gr.token_reduction={value!r}: Input should be 'sum' or 'mean'"
+
+
+def test_a_length_pool_is_at_least_one_batch(raw_params):
+    raw_params["gr"]["length_pool"] = 0
+    (problem,) = problems_of(raw_params)
+    assert problem.startswith("gr.length_pool=0: ")
+
+
+def test_tasks_do_not_repeat(raw_params):
+    raw_params["seq2seq"]["tasks"] = ["recommend", "align_items", "recommend"]
+    (problem,) = problems_of(raw_params)
+    assert problem.startswith("seq2seq: tasks=") and "a task occurs twice" in problem
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_numbers_are_finite(raw_params, value):
     raw_params["eval"]["length_penalty"] = value
@@ -102,6 +132,59 @@ def test_overrides_of_variants_are_validated_like_their_sections(raw_params):
         "variant_specs.tiger.gr.dropout=1.5",
         "variant_specs.without_explicit.seq2seq",
     ]
+
+
+def test_overrides_are_reported_together_with_the_sections(raw_params):
+    raw_params["eval"]["num_beams"] = 0
+    raw_params["gr"]["dropout"] = 2.0
+    raw_params["variant_specs"]["tiger"]["quant"] = {"latent_dim": 0}
+    # The section's own error is told once, not again for each variant that overrides it.
+    raw_params["variant_specs"]["macrec"]["gr"] = {"d_model": 32}
+    assert sorted(line.split(": ")[0] for line in problems_of(raw_params)) == [
+        "eval.num_beams=0",
+        "gr.dropout=2.0",
+        "variant_specs.tiger.quant.latent_dim=0",
+    ]
+
+
+def test_a_modality_of_a_variant_does_not_repeat(raw_params):
+    raw_params["variant_specs"]["macrec"]["modalities"] = ["text", "image", "text"]
+    (problem,) = problems_of(raw_params)
+    assert problem.startswith("variant_specs.macrec: modalities=") and "twice" in problem
+
+
+@pytest.mark.parametrize("tasks", [{}, {"tasks": ["recommend", "align_sequences"]}])
+def test_alignment_tasks_need_two_modalities(raw_params, tasks):
+    raw_params["variant_specs"]["tiger"]["seq2seq"] = tasks
+    (problem,) = problems_of(raw_params)
+    assert problem.startswith("variant_specs.tiger.seq2seq.tasks=")
+    assert problem.endswith("the variant has ['text']; give it tasks: [recommend]")
+    # A variant that does not run does no harm.
+    raw_params["variants"] = ["macrec"]
+    validate_params(raw_params, "test.yaml")
+
+
+@pytest.mark.parametrize("name", ["random", "popularity", "oracle", "statistics"])
+def test_names_of_the_reports_own_rows_are_no_variants(raw_params, name):
+    raw_params["variant_specs"][name] = raw_params["variant_specs"]["macrec"]
+    raw_params["variants"].append(name)
+    (problem,) = problems_of(raw_params)
+    assert problem.startswith(f"variants={name}: the name stands for a yardstick")
+
+
+def test_an_unknown_variant_is_one_error_whatever_is_asked_of_it(raw_params):
+    params = validate_params(raw_params, "test.yaml")
+    for ask in (params.modalities_of, params.quant_of, params.seq2seq_of, params.gr_of):
+        with pytest.raises(MacrecError, match="variant 'tigre': has no entry in variant_specs"):
+            ask("tigre")
+
+
+def test_one_modality_is_enough_for_a_variant_of_one(raw_params):
+    raw_params["modalities"] = ["text"]
+    raw_params["variants"] = ["tiger"]
+    # Variants of both modalities may stay in the file: they do not run.
+    params = validate_params(raw_params, "test.yaml")
+    assert params.modalities_of("tiger") == params.modalities == ["text"]
 
 
 def test_a_variant_may_only_name_modalities_that_are_embedded(raw_params):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 import os
 
 import numpy as np
@@ -277,6 +278,8 @@ def test_readers_see_the_old_file_until_the_new_one_is_whole(tmp_path):
         temporary.write_text("new")
         assert path.read_text() == "old"
         assert temporary.parent == tmp_path
+        # Hidden, and of an ending that git and DVC ignore: a kill leaves it behind.
+        assert temporary.name.startswith(".a.json.") and temporary.name.endswith(".tmp")
     assert path.read_text() == "new"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -295,6 +298,29 @@ def test_a_failed_folder_leaves_the_old_one_whole_and_nothing_else(tmp_path):
     with atomic_folder(path) as temporary:
         (temporary / "model").write_text("new")
     assert [f.name for f in path.iterdir()] == ["model"]
+
+
+def test_an_older_folder_is_whole_at_any_moment_of_its_replacement(tmp_path, monkeypatch):
+    path = tmp_path / "quantizer"
+    with atomic_folder(path) as temporary:
+        (temporary / "model").write_text("old")
+    seen, replace = [], Path.replace
+
+    def spy(source, target):
+        seen.append((Path(source).name, Path(target).name))
+        done = replace(source, target)
+        texts = [(f / "model").read_text() for f in sorted(tmp_path.iterdir())]
+        assert sorted(texts) == ["new", "old"]  # neither is deleted before both have moved
+        return done
+
+    monkeypatch.setattr(Path, "replace", spy)
+    with atomic_folder(path) as temporary:
+        assert temporary.name.endswith(".tmp")
+        (temporary / "model").write_text("new")
+    assert [source for source, _ in seen] == ["quantizer", temporary.name]
+    assert seen[0][1].endswith(".tmp") and seen[1][1] == "quantizer"
+    assert (path / "model").read_text() == "new"
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_json_is_sorted_and_read_back(tmp_path):

@@ -7,6 +7,7 @@ import torch
 
 from macrec_core import checkpoints
 from macrec_core.checkpoints import Checkpoints
+from macrec_core.errors import MacrecError
 
 
 def state(step):
@@ -66,3 +67,30 @@ def test_a_save_that_fails_half_way_leaves_the_older_state(tmp_path, monkeypatch
     with pytest.raises(OSError, match="disk full"):
         keeper.save(state(2))
     assert Checkpoints(tmp_path, 0.0).load()["progress"] == "epoch 1"
+    # What is left over has one name, and the next save takes its place.
+    assert sorted(f.name for f in tmp_path.iterdir()) == ["state.pt", "state.tmp"]
+    monkeypatch.undo()
+    keeper.save(state(3))
+    assert [f.name for f in tmp_path.iterdir()] == ["state.pt"]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda whole: b"",
+        lambda whole: b"half a state",
+        lambda whole: b"\x80\x02",
+        lambda whole: b"PK\x03\x04",
+        lambda whole: whole[: len(whole) // 2],
+        lambda whole: whole[:-10],
+    ],
+)
+def test_a_damaged_state_is_an_error_naming_the_file_and_what_to_do(tmp_path, damage):
+    keeper, path = Checkpoints(tmp_path, 0.0), tmp_path / "state.pt"
+    keeper.save(state(1))
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(MacrecError, match=r"state\.pt: is no readable checkpoint .*delete it") as e:
+        keeper.load()
+    assert "\n" not in str(e.value)
+    path.unlink()
+    assert keeper.load() is None

@@ -35,7 +35,7 @@ def test_figures_by_hand():
     found = AssignedIds(CODES, NEAREST, 1, 0).metrics(4)
     assert found["collision_rate"] == pytest.approx(1 / 5)
     assert found["collision_rate_after"] == 0.0
-    assert (found["moved"], found["moved_above_last_level"]) == (1, 0)
+    assert (found["moved"], found["moved_above_last_level"], found["distinct"]) == (1, 0, 5)
     assert found["codebook_use"] == [3 / 4, 2 / 4]
     assert found["items_a_code"] == [[3, 1, 1, 0], [3, 2, 0, 0]]
     first = -(0.6 * math.log(0.6) + 2 * 0.2 * math.log(0.2)) / math.log(4)
@@ -44,6 +44,18 @@ def test_figures_by_hand():
 
 
 def test_published_ids_stay_ambiguous():
+    assert published_ids(NEAREST).num_distinct == 4
     found = published_ids(NEAREST).metrics(4)
+    assert found["distinct"] == 4
     assert found["collision_rate"] == found["collision_rate_after"] == pytest.approx(1 / 5)
     assert found["moved"] == 0
+
+
+def test_a_code_beyond_the_codebook_is_an_error_and_nothing_is_written(tmp_path):
+    path = tmp_path / "ids.parquet"
+    assigned = {"text": published_ids(CODES // 2), "image": published_ids(CODES)}
+    with pytest.raises(
+        MacrecError, match=r"image code 3 in a codebook of 3; set quant\.codebook_size"
+    ):
+        write_ids(path, ids_table(assigned), ["text", "image"], 3)
+    assert list(tmp_path.iterdir()) == []

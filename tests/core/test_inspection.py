@@ -7,9 +7,24 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from macrec_core.artifacts import fixed_lists, write_artifact
+from macrec_core.artifacts import fixed_lists, write_artifact, write_json
 from macrec_core.inspection import inspect_artifacts
-from macrec_core.schemas import ITEMS, embeddings, pseudo_labels, semantic_ids
+from macrec_core.recommender.evaluation import Evaluation
+from macrec_core.recommender.fusion import Ranking
+from macrec_core.schemas import (
+    EVALUATION_EXAMPLES,
+    INTERACTIONS,
+    ITEMS,
+    RECOMMENDATIONS,
+    TRAINING_EXAMPLES,
+    USERS,
+    embeddings,
+    pseudo_labels,
+    semantic_ids,
+)
+from macrec_core.semantic_ids import Vocabulary
+from macrec_core.sequence_tensors import recommendations_table
+from macrec_core.sequences import evaluation_examples, training_examples
 
 
 def write_items(path, count):
@@ -110,3 +125,106 @@ def test_every_problem_is_listed_in_the_order_of_paths(root):
         str(root / "toy" / "a.parquet"),
         str(root / "toy" / "b.parquet"),
     ]
+
+
+CODES = {m: np.array([[0, 0], [0, 1], [1, 0]], np.int32) for m in ("text", "image")}
+VOCABULARY = Vocabulary(("text", "image"), 2, 4, ("align_items",))
+
+
+@pytest.fixture
+def whole(root, make_interactions, committed_params):
+    """The dataset with users, interactions, seq2seq data and recommendations in good order."""
+    home, table = root / "toy", make_interactions([[0, 1, 2], [2, 1, 0, 1]])
+    users = pa.table({"user_id": [0, 1], "user_key": ["A", "B"]})
+    write_artifact(home / "users.parquet", users, USERS)
+    write_artifact(home / "interactions.parquet", table, INTERACTIONS)
+    seq2seq = committed_params.seq2seq.model_copy(update={"tasks": ["recommend", "align_items"]})
+    cell = home / "macrec"
+    train = training_examples(table, CODES, VOCABULARY, seq2seq)
+    write_artifact(cell / "seq2seq" / "train.parquet", train, TRAINING_EXAMPLES)
+    held_out = evaluation_examples(table, CODES, VOCABULARY, 20)
+    write_artifact(cell / "seq2seq" / "eval.parquet", held_out, EVALUATION_EXAMPLES)
+    write_json(cell / "seq2seq" / "vocabulary.json", VOCABULARY.to_json())
+    ranking = Ranking(np.array([0, 1, 2]), np.array([0, 1]), np.array([-1.0, -1.0]))
+    result = Evaluation({"ensemble": ranking}, {"ensemble": np.array([0, 1])})
+    lists = recommendations_table(result, np.array([0, 1]), np.array([2, 1]))
+    write_artifact(cell / "recommendations.parquet", lists, RECOMMENDATIONS)
+    return home
+
+
+def rewrite(path, contract, column, change):
+    """The artifact with `change` applied to one column's values."""
+    table = pq.read_table(path)
+    place = table.column_names.index(column)
+    values = pa.array(change(table.column(column).to_pylist()), table.schema.field(column).type)
+    write_artifact(path, table.set_column(place, column, values), contract)
+
+
+def last_is_99(values):
+    return [*values[:-1], 99]
+
+
+def test_a_whole_dataset_in_good_order_has_no_problem(whole, root):
+    found = inspect_artifacts(root, set())
+    assert (found.num_files, found.problems) == (9, [])
+
+
+@pytest.mark.parametrize(
+    ("name", "contract", "column", "reference"),
+    [
+        ("interactions", INTERACTIONS, "item_id", "items.parquet holds 0..2"),
+        ("macrec/seq2seq/train", TRAINING_EXAMPLES, "target_item", "items.parquet holds 0..2"),
+        ("macrec/seq2seq/eval", EVALUATION_EXAMPLES, "target_item", "items.parquet holds 0..2"),
+        ("macrec/recommendations", RECOMMENDATIONS, "target_item", "items.parquet holds 0..2"),
+        ("macrec/seq2seq/eval", EVALUATION_EXAMPLES, "user_id", "users.parquet holds 0..1"),
+        ("macrec/recommendations", RECOMMENDATIONS, "user_id", "users.parquet holds 0..1"),
+    ],
+)
+def test_an_item_or_user_that_does_not_exist_is_a_problem(
+    whole, root, name, contract, column, reference
+):
+    rewrite(whole / f"{name}.parquet", contract, column, last_is_99)
+    (problem,) = inspect_artifacts(root, set()).problems
+    assert f"{name}.parquet: column '{column}' names 99, but" in problem
+    assert reference in problem
+
+
+def test_an_interaction_of_an_unknown_user_is_a_problem(whole, root):
+    users = pa.table({"user_id": [0], "user_key": ["A"]})
+    write_artifact(whole / "users.parquet", users, USERS)
+    problems = inspect_artifacts(root, set()).problems
+    assert any("interactions.parquet: column 'user_id' names 1" in line for line in problems)
+
+
+@pytest.mark.parametrize(
+    ("name", "contract", "column"),
+    [
+        ("train", TRAINING_EXAMPLES, "source"),
+        ("train", TRAINING_EXAMPLES, "target"),
+        ("eval", EVALUATION_EXAMPLES, "source"),
+    ],
+)
+def test_a_token_outside_the_vocabulary_is_a_problem(whole, root, name, contract, column):
+    size = VOCABULARY.size
+
+    def beyond(values):
+        return [*values[:-1], [*values[-1][:-1], size]]
+
+    path = whole / "macrec" / "seq2seq" / f"{name}.parquet"
+    rewrite(path, contract, column, beyond)
+    (problem,) = inspect_artifacts(root, set()).problems
+    assert f"column '{column}' holds token {size} of a vocabulary of {size}" in problem
+    assert "run build_seq2seq again" in problem
+
+
+def test_examples_without_a_vocabulary_are_a_problem_each(whole, root):
+    (whole / "macrec" / "seq2seq" / "vocabulary.json").unlink()
+    problems = inspect_artifacts(root, set()).problems
+    assert len(problems) == 2
+    assert all("vocabulary.json: does not exist" in problem for problem in problems)
+
+
+def test_empty_examples_are_no_problem(whole, root):
+    path = whole / "macrec" / "seq2seq" / "eval.parquet"
+    write_artifact(path, pq.read_table(path).slice(0, 0), EVALUATION_EXAMPLES)
+    assert inspect_artifacts(root, set()).problems == []

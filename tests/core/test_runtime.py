@@ -7,7 +7,18 @@ import torch
 
 from macrec_core.errors import MacrecError
 from macrec_core.params import RuntimeParams
-from macrec_core.runtime import code_files, file_sha256, fingerprint, generator, scratch_root, start
+from macrec_core import runtime as runtime_module
+from macrec_core.runtime import (
+    Runtime,
+    code_files,
+    file_sha256,
+    fingerprint,
+    generator,
+    scratch_root,
+    start,
+)
+
+CPU = Runtime(torch.device("cpu"), None)
 
 
 def runtime(**changes):
@@ -28,7 +39,16 @@ def test_start_fixes_threads_device_precision_and_determinism():
     assert torch.get_num_threads() == 1
     assert torch.are_deterministic_algorithms_enabled()
     assert (made.device.type, made.autocast) == ("cpu", None)
-    assert start(runtime(precision="bfloat16")).autocast is torch.bfloat16
+
+
+def test_precision_is_followed_where_asked_for(caplog):
+    half = runtime(precision="bfloat16")
+    with caplog.at_level("INFO"):
+        assert start(half).autocast is None
+        assert "device cpu, float32, 1 threads" in caplog.text
+        assert start(half, use_precision=True).autocast is torch.bfloat16
+        assert "device cpu, bfloat16, 1 threads" in caplog.text
+    assert start(runtime(), use_precision=True).autocast is None
 
 
 def test_zero_threads_leaves_the_number_alone():
@@ -71,7 +91,7 @@ def files(tmp_path):
 
 def test_fingerprint_depends_on_texts_contents_and_code(files):
     def key(texts=("x", "y"), inputs=("a", "b"), code=("code.py",)):
-        return fingerprint(texts, [files / f for f in inputs], [files / c for c in code])
+        return fingerprint(texts, [files / f for f in inputs], [files / c for c in code], CPU)
 
     first = key()
     assert key() == first
@@ -91,7 +111,25 @@ def test_fingerprint_depends_on_texts_contents_and_code(files):
 
 def test_fingerprint_ignores_the_names_of_inputs(files):
     (files / "renamed").write_text("a")
-    assert fingerprint([], [files / "a"], []) == fingerprint([], [files / "renamed"], [])
+    first = fingerprint([], [files / "a"], [], CPU)
+    assert fingerprint([], [files / "renamed"], [], CPU) == first
+
+
+def test_fingerprint_depends_on_device_precision_threads_and_libraries(monkeypatch):
+    def key(device="cpu", autocast=None):
+        return fingerprint(["x"], [], [], Runtime(torch.device(device), autocast))
+
+    torch.set_num_threads(1)
+    found = [key(), key("cuda"), key(autocast=torch.bfloat16)]
+    torch.set_num_threads(2)
+    found.append(key())
+    torch.set_num_threads(1)
+    assert key() == found[0]
+    for library in ("torch", "transformers", "numpy"):
+        with monkeypatch.context() as patch:
+            patch.setattr(runtime_module, "version", lambda n, x=library: "9" if n == x else "1")
+            found.append(key())
+    assert len(set(found)) == 7
 
 
 def test_code_files_finds_modules_and_packages_in_order():

@@ -175,6 +175,13 @@ def test_histories_are_cut_to_the_last_items(make_interactions):
     assert windows(table, "train", 3).positions.tolist() == [1, 2, 3, 4, 5, 6, 7]
 
 
+def test_windows_that_were_cut_are_counted(make_interactions):
+    table = make_interactions([list(range(8)), list(range(5)), list(range(3))])
+    # Training targets have 1 to 5, 1 to 2 and no items before them.
+    assert [windows(table, "train", n).num_cut for n in (1, 2, 4, 5)] == [5, 3, 1, 0]
+    assert [windows(table, "test", n).num_cut for n in (1, 3, 4, 6, 7)] == [3, 2, 1, 1, 0]
+
+
 def test_prompts_stand_on_alignment_tasks_only(make_interactions, codes, seq2seq):
     table = training_examples(make_interactions([list(range(9))]), codes, VOCABULARY, seq2seq())
     prompts = range(2, 2 + len(VOCABULARY.prompts))

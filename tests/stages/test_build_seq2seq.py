@@ -25,9 +25,20 @@ def test_counts_and_artifacts_of_the_toy(toy_cell, successors):
     assert figures["examples"] == 4 * windows + 60
     assert (figures["valid_users"], figures["test_users"]) == (40, 40)
     assert figures["vocabulary"] == 2 + 4 + 2 * 2 * 8
+    assert [figures[f"{split}_histories_cut"] for split in ("train", "valid", "test")] == [0] * 3
     train = read_artifact(toy_cell / "seq2seq" / "train.parquet", schemas.TRAINING_EXAMPLES)
     assert train.num_rows == figures["examples"]
     read_artifact(toy_cell / "seq2seq" / "eval.parquet", schemas.EVALUATION_EXAMPLES)
+
+
+def test_histories_that_were_cut_are_counted(run_cell, successors, params_file, tmp_path):
+    interactions, _ = successors
+    assert run_cell("build_seq2seq", tmp_path, params_file(seq2seq={"max_history": 4})).exit_code == 0
+    figures = json.loads((tmp_path / "build_seq2seq.json").read_text())
+    rows = interactions.to_pylist()
+    for split in ("train", "valid", "test"):
+        cut = sum(row["split"] == split and row["position"] > 4 for row in rows)
+        assert figures[f"{split}_histories_cut"] == cut > 0
 
 
 def test_a_second_run_gives_the_same_bytes(toy_cell, run_cell, params_file, tmp_path):

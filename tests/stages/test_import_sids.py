@@ -7,7 +7,7 @@ import pytest
 from macrec_core.id_table import read_ids
 
 
-def published(params_file, folder, name, index_files):
+def published(params_file, folder, name, index_files, **changes):
     """A params file whose only data set is a published file family."""
     spec = {
         "source": "published", "folder": str(folder), "name": name,
@@ -15,7 +15,7 @@ def published(params_file, folder, name, index_files):
     }  # fmt: skip
     return params_file(
         datasets=["toys"], imported_datasets=["toys"], learned_datasets=[],
-        dataset_specs={"toys": spec},
+        dataset_specs={"toys": spec}, **changes,
     )  # fmt: skip
 
 
@@ -65,10 +65,21 @@ def test_ambiguous_ids_are_kept_counted_and_warned_of(params_file, run_until_ids
     assert "image IDs" not in results[-1].output
     found = read_ids(tmp_path / "semantic_ids.parquet", ["text", "image"])
     assert found.codes["text"].tolist() == [list(row) for row in codes]
-    assert found.codebook_size == 7
+    # The parameter, whatever the largest published code.
+    assert found.codebook_size == 32
     figures = json.loads((tmp_path / "import_sids.json").read_text())
     assert figures["text"]["collision_rate"] == pytest.approx(2 / 5)
     assert figures["image"]["collision_rate"] == 0.0
+    assert (figures["text"]["distinct"], figures["image"]["distinct"]) == (3, 5)
+
+
+def test_a_code_beyond_the_codebook_is_refused(params_file, run_until_ids, tmp_path):
+    files = write_family(tmp_path / "toys", [(0, 1), (0, 2), (2, 32), (0, 3), (3, 0)])
+    params = published(params_file, tmp_path / "toys", "Toys", files)
+    result = run_until_ids(params, tmp_path)[-1]
+    assert result.exit_code == 1
+    assert "text code 32 in a codebook of 32; set quant.codebook_size" in result.output
+    assert not (tmp_path / "semantic_ids.parquet").exists()
 
 
 def test_ids_of_another_catalogue_are_refused(params_file, run_until_ids, tmp_path):
@@ -86,7 +97,8 @@ def test_instruments_with_published_ids_has_the_documented_counts(
         "text": "Instruments.index_lemb.mql4grec.json",
         "image": "Instruments.index_vitemb.mql4grec.json",
     }
-    params = published(params_file, shared / "instruments", "Instruments", files)
+    size = {"codebook_size": 256}
+    params = published(params_file, shared / "instruments", "Instruments", files, quant=size)
     results = run_until_ids(params, tmp_path)
     assert [r.exit_code for r in results] == [0, 0, 0], results[-1].output
     assert "5988 published text IDs stand for 6250 items" in results[-1].output

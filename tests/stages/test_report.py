@@ -15,15 +15,17 @@ def cells(tmp_path):
     home = tmp_path / "cells" / "sample"
     write_json(home / "filter.json", {"num_users": 40})
     yardsticks = {n: dict.fromkeys(RANKING, 0.05) for n in ("random", "popularity")}
-    write_json(home / "yardsticks.json", yardsticks)
+    measured = {"dataset": "sample", "users": 30, "rankings": yardsticks}
+    write_json(home / "yardsticks.json", measured)
     ids = {"collision_rate": 0.1, "codebook_use": [0.5, 0.5], "items_a_code": [[3, 1], [2, 2]]}
     for seed, hr in ((0, 0.5), (1, 0.6)):
         cell = home / "macrec" / f"s{seed}"
         history = [{"epoch": 1, "loss": 3.0, "positives": 0.5, "unexplained_text": 0.2}]
         write_json(cell / "train_rqvae.json", {"history": history})
         write_json(cell / "assign_sids.json", {"dataset": "sample", "text": ids, "image": ids})
-        epochs = [{"epoch": 1, "rec": 2.0, "validation_loss": 2.1}]
-        write_json(cell / "train_gr.json", {"history": epochs})
+        epochs = [{"epoch": 1, "update": 9, "rec": 2.0, "validation_loss": 2.1}]
+        trained = {"history": epochs, "stopped_by": "max_steps"}
+        write_json(cell / "train_gr.json", trained)
         write_json(cell / "evaluate.json", {"users": 40, **dict.fromkeys(RANKING, hr)})
     return tmp_path / "cells"
 
@@ -46,7 +48,11 @@ def test_it_writes_summary_table_and_plots(report, cells, tmp_path):
     summary = json.loads((tmp_path / "summary.json").read_text())
     spread = summary["sample"]["macrec"]["hr@10"]
     assert spread == pytest.approx({"mean": 0.55, "std": 0.0707107}, rel=1e-5)
-    assert "0.5500 ± 0.0707" in (tmp_path / "results.md").read_text()
+    table = (tmp_path / "results.md").read_text()
+    assert "0.5500 ± 0.0707" in table
+    assert "| 40 | 9 (budget) | 2 |" in table
+    assert "| 30 of 40 |" in table
+    assert "collisions % (text / image)" in table
     assert len(list((tmp_path / "plots").glob("*.csv"))) == 6
 
 

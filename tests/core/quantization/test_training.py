@@ -128,7 +128,7 @@ def test_total_is_the_sum_of_the_papers_terms_with_their_weights(section, modali
     assert found == pytest.approx(expected, rel=1e-4)
     assert float(terms.total.detach()) == pytest.approx(sum(expected.values()), rel=1e-4)
     real = len(modalities) > 1 and params.positives == "pseudo_label"
-    assert terms.positives == (1.0 if real else 0.0)
+    assert terms.positives == (1.0 if real else None)
 
 
 def test_terms_without_weight_are_not_computed(section):
@@ -136,6 +136,7 @@ def test_terms_without_weight_are_not_computed(section):
     model, batch, labels = model_and_batch(params)
     terms = objective(model, batch, labels, params, stream())
     assert {name.split("_")[0] for name in terms.parts} == {"recon", "codebook", "commitment"}
+    assert terms.positives is None
 
 
 def test_positives_counts_both_directions(section):
@@ -409,7 +410,39 @@ def test_one_and_three_modalities_train(section, data, tmp_path, modalities):
     last = train(chosen, section(), tmp_path).history[-1]
     assert {f"use_{m}_2" for m in modalities} <= last.keys()
     assert ("contrastive" in last) == ("alignment" in last) == (len(modalities) > 1)
-    assert last["positives"] > 0 if len(modalities) > 1 else last["positives"] == 0
+    assert ("positives" in last) == (len(modalities) > 1)
+    assert last.get("positives", 1.0) > 0
+
+
+@pytest.mark.parametrize("changes", [{"lambda_con": [0.0] * 3}, {"positives": "self"}])
+def test_no_share_of_positives_where_no_pseudo_label_is_consulted(
+    section, data, tmp_path, caplog, changes
+):
+    with caplog.at_level("INFO"):
+        history = train(data, section(**changes), tmp_path).history
+    assert not any("positives" in row for row in history)
+    assert "real positive" not in caplog.text
+
+
+def test_the_share_of_real_positives_is_logged(section, data, tmp_path, caplog):
+    with caplog.at_level("INFO"):
+        last = train(data, section(), tmp_path).history[-1]
+    assert f"{100 * last['positives']:.1f} % of items have a real positive" in caplog.text
+
+
+def test_a_finished_checkpoint_drops_the_optimizer(section, data, tmp_path):
+    params = section(max_epochs=2)
+    saved = []
+
+    class Spy(Checkpoints):
+        def save(self, state):
+            saved.append(state)
+            super().save(state)
+
+    train_quantizer(data, params, 0, torch.device("cpu"), Spy(tmp_path, 0.0), Silent())
+    assert saved[0]["optimizer"] is not None
+    assert saved[-1]["optimizer"] is None
+    assert Checkpoints(tmp_path, 0.0).load()["optimizer"] is None
 
 
 def test_identical_items_train_without_nan(section, tmp_path, caplog):

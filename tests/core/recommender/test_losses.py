@@ -100,3 +100,12 @@ def test_next_token_loss_is_the_mean_over_tokens_by_hand(make_t5):
     assert float(loss.detach()) == pytest.approx(total / 6, rel=1e-5)
     smoothed = next_token_loss(model, source, source > 0, target, 0.2)
     assert float(smoothed.detach()) != pytest.approx(total / 6, rel=1e-3)
+
+
+def test_next_token_loss_is_the_one_that_the_model_computes_from_labels(make_t5):
+    model = make_t5(20, 2)
+    source = torch.tensor([[3, 9, 1], [4, 1, 0]])
+    target = torch.tensor([[7, 8, 1], [5, 12, 1]])
+    mask = source > 0
+    expected = model(input_ids=source, attention_mask=mask, labels=target).loss
+    torch.testing.assert_close(next_token_loss(model, source, mask, target, 0.0), expected)

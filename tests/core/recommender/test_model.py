@@ -39,6 +39,13 @@ def test_a_saved_model_loads_with_hugging_face_and_gives_the_same_logits(make_t5
     assert (stock.config.pad_token_id, stock.config.eos_token_id) == (0, 1)
 
 
+def test_new_and_loaded_models_attend_by_the_plain_kernel(make_t5, tmp_path):
+    model = make_t5(20, 2)
+    model.save_pretrained(tmp_path)
+    for each in (model, load_t5(tmp_path)):
+        assert each.config._attn_implementation == "eager"
+
+
 def test_sizes_are_those_of_the_params(tiny_gr):
     vocabulary = Vocabulary(("text", "image"), 2, 8, ALIGNMENT_TASKS)
     gr = tiny_gr.model_copy(update={"num_layers": 3, "dropout": 0.25})

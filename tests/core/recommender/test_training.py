@@ -60,13 +60,19 @@ def test_a_provable_successor_is_learned(train, successors, committed_params, ma
     assert trained.history[-1]["validation_loss"] < 0.3 * trained.history[0]["validation_loss"]
 
 
-@pytest.mark.parametrize("micro", [7, 50, 1000])
-def test_micro_batches_give_the_gradient_of_one_big_batch(train, toy, tiny_gr, monkeypatch, micro):
+@pytest.mark.parametrize(
+    ("micro", "reduction", "factor"),
+    # Eq. 19 sums over an ID's L + 1 = 3 tokens.
+    [(50, "sum", 3), (1000, "sum", 3), (7, "mean", 1)],
+)
+def test_micro_batches_give_the_gradient_of_one_big_batch(
+    train, toy, tiny_gr, monkeypatch, micro, reduction, factor
+):
     # Plain gradient descent of rate 1 for one update: the change of weights is the gradient.
     monkeypatch.setattr(torch.optim, "AdamW", lambda weights, lr, **_: torch.optim.SGD(weights, lr))
     params = tiny_gr.model_copy(
         update={"batch_size": 1000, "micro_batch_size": micro, "max_steps": 1,
-                "learning_rate": 1.0, "warmup_fraction": 0.0, "max_grad_norm": 1e9}
+                "token_reduction": reduction, "learning_rate": 1.0, "warmup_fraction": 0.0, "max_grad_norm": 1e9}
     )  # fmt: skip
     trained = train(toy, params, seed=5)
     torch.manual_seed(generator(5, "gr-weights").initial_seed())
@@ -74,21 +80,39 @@ def test_micro_batches_give_the_gradient_of_one_big_batch(train, toy, tiny_gr, m
     source, mask = toy.source.padded(torch.arange(len(toy.source)))
     loss = next_token_loss(expected, source, mask, toy.target.long(), 0.0)
     loss.backward()
-    assert trained.history[0]["rec"] == pytest.approx(float(loss.detach()), rel=1e-5)
+    row = trained.history[0]
+    assert row["rec"] == pytest.approx(float(loss.detach()), rel=1e-5)
+    assert row["loss"] == pytest.approx(factor * row["rec"], rel=1e-9)
     for (name, found), weights in zip(
         trained.model.named_parameters(), expected.parameters(), strict=True
     ):
         torch.testing.assert_close(
-            found, weights.detach() - weights.grad, rtol=1e-4, atol=1e-5, msg=name
+            found, weights.detach() - factor * weights.grad, rtol=1e-4, atol=2e-5, msg=name
         )
 
 
-def test_the_reported_loss_adds_the_weighted_implicit_term(train, toy, tiny_gr):
-    params = tiny_gr.model_copy(update={"lambda_implicit": 0.5, "max_epochs": 1})
-    row = train(toy, params).history[0]
+@pytest.mark.parametrize(("reduction", "tokens"), [("sum", 3), ("mean", 1)])
+def test_the_reported_loss_adds_the_weighted_implicit_term(train, toy, tiny_gr, reduction, tokens):
+    update = {"lambda_implicit": 0.5, "max_epochs": 1, "token_reduction": reduction}
+    row = train(toy, tiny_gr.model_copy(update=update)).history[0]
     assert row["implicit"] > 0
-    assert row["loss"] == pytest.approx(row["rec"] + 0.5 * row["implicit"], rel=1e-6)
-    assert "implicit" not in train(toy, tiny_gr).history[0]
+    assert row["loss"] == pytest.approx(tokens * row["rec"] + 0.5 * row["implicit"], rel=1e-6)
+
+
+def test_without_weight_the_implicit_term_is_not_computed(train, toy, tiny_gr, caplog):
+    params = tiny_gr.model_copy(update={"max_steps": 1, "implicit_batch_size": 1000})
+    assert "implicit" not in train(toy, params).history[0]
+    assert "implicit_batch_size" not in caplog.text
+
+
+@pytest.mark.parametrize(("size", "told"), [(30, False), (31, True)])
+def test_an_implicit_batch_larger_than_the_catalogue_is_told(
+    train, toy, tiny_gr, caplog, size, told
+):
+    update = {"lambda_implicit": 0.5, "max_steps": 1, "implicit_batch_size": size}
+    assert train(toy, tiny_gr.model_copy(update=update)).history[0]["implicit"] > 0
+    message = "gr.implicit_batch_size=31: the catalogue has 30 items, all of them are drawn"
+    assert (message in caplog.text) == told
 
 
 def test_implicit_alignment_brings_the_two_ids_of_an_item_together(train, toy, tiny_gr):
@@ -216,6 +240,8 @@ def test_a_finished_training_is_exported_again_without_training(
 ):
     folder = tmp_path / "done"
     first = train(toy, tiny_gr, checkpoints=Checkpoints(folder, 1e9))
+    # What only further updates would need is not kept.
+    assert Checkpoints(folder, 1e9).load()["optimizer"] is None
     monkeypatch.setattr(
         "macrec_core.recommender.training._update",
         lambda *_: pytest.fail("a finished training was trained on"),

@@ -9,7 +9,7 @@ from macrec_core.report.cells import Cell, Dataset
 def cell():
     """A measured cell; `hr` is its HR@10, and the other ranking figures follow from it."""
 
-    def make(variant="macrec", seed=0, hr=0.5, imported=False):
+    def make(variant="macrec", seed=0, hr=0.5, imported=False, users=40, stopped_by="max_epochs"):
         history = [
             {"epoch": 1.0, "loss": 9.0, "positives": 0.25},
             {
@@ -32,10 +32,14 @@ def cell():
             },
         }
         figures = {"hr@1": hr / 5, "hr@5": hr / 2, "hr@10": hr, "ndcg@5": hr / 4, "ndcg@10": hr / 3}
-        recommender = {"history": [{"epoch": 1.0, "rec": 2.5, "validation_loss": 2.25}]}
+        epochs = [
+            {"epoch": 1.0, "update": 70.0, "rec": 3.5, "validation_loss": 3.25},
+            {"epoch": 2.0, "update": 150.0, "rec": 2.5, "validation_loss": 2.25},
+        ]
+        recommender = {"history": epochs, "stopped_by": stopped_by}
         return Cell(
             "toys", variant, seed, None if imported else {"history": history}, ids, recommender,
-            {"users": 40, **figures},
+            {"users": users, **figures},
         )  # fmt: skip
 
     return make
@@ -53,4 +57,5 @@ def toys():
             "popularity": dict.fromkeys(names, 0.05),
             "oracle": dict.fromkeys(names, 0.9),
         },
+        40,
     )

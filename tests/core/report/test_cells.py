@@ -11,8 +11,10 @@ from macrec_core.report.cells import read_cells, read_datasets
 def folder(tmp_path):
     """Metric files of two data sets (the second with imported IDs) and two seeds."""
     for dataset, ids in (("toys", "assign_sids"), ("games", "import_sids")):
-        for name in ("filter", "yardsticks"):
-            write_json(tmp_path / dataset / f"{name}.json", {"file": f"{dataset} {name}"})
+        write_json(tmp_path / dataset / "filter.json", {"file": f"{dataset} filter"})
+        rankings = {"random": {"file": f"{dataset} yardsticks"}}
+        measured = {"dataset": dataset, "users": 7, "rankings": rankings}
+        write_json(tmp_path / dataset / "yardsticks.json", measured)
         for seed in (0, 1):
             stages = [ids, "train_gr", "evaluate"]
             stages += ["train_rqvae"] if ids == "assign_sids" else []
@@ -50,7 +52,8 @@ def test_a_missing_cell_is_an_error_naming_the_file(folder, stage):
 def test_data_sets_are_read_with_their_yardsticks(folder):
     (toys,) = read_datasets(folder, ["toys"])
     assert (toys.name, toys.statistics) == ("toys", {"file": "toys filter"})
-    assert toys.yardsticks == {"file": "toys yardsticks"}
+    assert toys.yardsticks == {"random": {"file": "toys yardsticks"}}
+    assert toys.yardstick_users == 7
     (folder / "toys" / "yardsticks.json").unlink()
     with pytest.raises(MacrecError, match=r"toys/yardsticks\.json: does not exist"):
         read_datasets(folder, ["toys"])

@@ -29,8 +29,10 @@ def test_curves_are_named_by_cell_and_modality(cell):
 
 def test_the_recommender_has_a_training_and_a_validation_curve(cell):
     assert rows_of(plot_tables([cell()])["recommender_loss.csv"]) == [
-        {"cell": "toys-macrec-0 training", "epoch": "1", "loss": "2.5"},
-        {"cell": "toys-macrec-0 validation", "epoch": "1", "loss": "2.25"},
+        {"cell": "toys-macrec-0 training", "epoch": "1", "loss": "3.5"},
+        {"cell": "toys-macrec-0 validation", "epoch": "1", "loss": "3.25"},
+        {"cell": "toys-macrec-0 training", "epoch": "2", "loss": "2.5"},
+        {"cell": "toys-macrec-0 validation", "epoch": "2", "loss": "2.25"},
     ]
 
 

@@ -15,7 +15,7 @@ from macrec_core.schemas import ITEMS, embeddings, pseudo_labels
 from stages import assign_sids, check, train_rqvae
 from stages.console import OneLineErrors
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[1]
 NUM_ITEMS = 90
 WIDTHS = {"text": 12, "image": 8}
 
@@ -76,7 +76,8 @@ def write_params(path, quant=(), runtime=()):
     params["variant_specs"] = {
         "macrec": both,
         "twin": both | {"gr": {"lambda_implicit": 0.0}},
-        "text_only": both | {"modalities": ["text"], "quant": plain},
+        "text_only": both
+        | {"modalities": ["text"], "quant": plain, "seq2seq": {"tasks": ["recommend"]}},
     }
     with path.open("w") as file:
         yaml.dump(params, file)

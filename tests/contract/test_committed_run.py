@@ -1,0 +1,38 @@
+"""README.md, metrics/results.md and dvc.lock tell of one and the same run."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from expansion import stage_names
+from ruamel.yaml import YAML
+
+from macrec_core.params import load_params
+
+
+def tables_of(text):
+    """Markdown tables, each as its lines."""
+    blocks = re.findall(r"(?:^\|.*\|[ \t]*\n)+", text, flags=re.MULTILINE)
+    return [[line.rstrip() for line in block.splitlines()] for block in blocks]
+
+
+@pytest.fixture(scope="module")
+def readme(root):
+    return (root / "README.md").read_text()
+
+
+def test_no_placeholder_is_left(readme):
+    assert re.findall(r"@[A-Z_]+@", readme) == []
+
+
+def test_the_results_are_those_of_the_last_run(root, readme):
+    (results,) = tables_of((root / "metrics/results.md").read_text())
+    assert results in tables_of(readme)
+
+
+def test_the_lock_has_exactly_the_stages_of_the_params(root):
+    yaml = YAML(typ="safe", pure=True)
+    locked = yaml.load(root / "dvc.lock")["stages"]
+    declared = yaml.load(root / "dvc.yaml")["stages"]
+    assert set(locked) == stage_names(declared, load_params(root / "params.yaml"))

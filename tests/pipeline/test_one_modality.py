@@ -1,0 +1,42 @@
+"""A pipeline of texts alone: nothing asks for an image."""
+
+from __future__ import annotations
+
+import pytest
+from ruamel.yaml import YAML
+
+from macrec_core.params import load_params
+
+STAGES = {
+    "download@sample", "filter@sample", "yardsticks@sample", "embed@sample-text",
+    "pseudo_labels@sample", "train_rqvae@sample-tiger-0", "assign_sids@sample-tiger-0",
+    "build_seq2seq@sample-tiger-0", "train_gr@sample-tiger-0", "evaluate@sample-tiger-0", "report",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def texts(clone):
+    """The clone with `modalities: [text]` and the one variant that needs no other."""
+    yaml, path = YAML(), clone.path / "params.yaml"
+    before = path.read_bytes()
+    params = yaml.load(path)
+    params["modalities"], params["variants"] = ["text"], ["tiger"]
+    yaml.dump(params, path)
+    yield clone
+    path.write_bytes(before)
+
+
+def test_the_params_are_valid(texts):
+    params = load_params(texts.path / "params.yaml")
+    assert params.modalities_of("tiger") == params.modalities == ["text"]
+
+
+def test_stages_are_those_of_texts(texts):
+    assert set(texts.dvc("stage", "list", "--all", "--name-only").split()) == STAGES
+
+
+def test_a_repro_would_run_each_of_them_once(texts):
+    output = texts.dvc("repro", "--dry")
+    ran = [line.split("'")[1] for line in output.splitlines() if "Running stage" in line]
+    assert sorted(ran) == sorted(STAGES)
+    assert "embed_image" not in output
