@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 import os
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -278,7 +278,7 @@ def test_readers_see_the_old_file_until_the_new_one_is_whole(tmp_path):
         temporary.write_text("new")
         assert path.read_text() == "old"
         assert temporary.parent == tmp_path
-        # Hidden, and of an ending that git and DVC ignore: a kill leaves it behind.
+        # As .dvcignore has it: a kill leaves it behind.
         assert temporary.name.startswith(".a.json.") and temporary.name.endswith(".tmp")
     assert path.read_text() == "new"
     assert list(tmp_path.iterdir()) == [path]

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from macrec_core import runtime as runtime_module
 from macrec_core.errors import MacrecError
 from macrec_core.params import RuntimeParams
-from macrec_core import runtime as runtime_module
 from macrec_core.runtime import (
     Runtime,
     code_files,

@@ -33,7 +33,8 @@ def test_counts_and_artifacts_of_the_toy(toy_cell, successors):
 
 def test_histories_that_were_cut_are_counted(run_cell, successors, params_file, tmp_path):
     interactions, _ = successors
-    assert run_cell("build_seq2seq", tmp_path, params_file(seq2seq={"max_history": 4})).exit_code == 0
+    params = params_file(seq2seq={"max_history": 4})
+    assert run_cell("build_seq2seq", tmp_path, params).exit_code == 0
     figures = json.loads((tmp_path / "build_seq2seq.json").read_text())
     rows = interactions.to_pylist()
     for split in ("train", "valid", "test"):

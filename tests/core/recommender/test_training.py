@@ -17,7 +17,8 @@ from macrec_core.runtime import generator
 @pytest.fixture(scope="module")
 def toy(successors, committed_params, make_training_data):
     interactions, codes = successors
-    return make_training_data(interactions, codes, committed_params.seq2seq, 8)
+    seq2seq = committed_params.seq2seq.model_copy(update={"max_history": 20})
+    return make_training_data(interactions, codes, seq2seq, 8)
 
 
 @pytest.fixture
@@ -72,7 +73,8 @@ def test_micro_batches_give_the_gradient_of_one_big_batch(
     monkeypatch.setattr(torch.optim, "AdamW", lambda weights, lr, **_: torch.optim.SGD(weights, lr))
     params = tiny_gr.model_copy(
         update={"batch_size": 1000, "micro_batch_size": micro, "max_steps": 1,
-                "token_reduction": reduction, "learning_rate": 1.0, "warmup_fraction": 0.0, "max_grad_norm": 1e9}
+                "token_reduction": reduction, "learning_rate": 1.0, "warmup_fraction": 0.0,
+                "max_grad_norm": 1e9}
     )  # fmt: skip
     trained = train(toy, params, seed=5)
     torch.manual_seed(generator(5, "gr-weights").initial_seed())
