@@ -15,6 +15,8 @@ from stages.console import OneLineErrors
 # Read once, when torch loads OpenMP: waiting threads that spin slow a busy machine down by far
 # more than waking them costs.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# The stages draw their own progress; transformers' bars for single files only clutter a log.
+os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 COMMANDS = (
     "download",

@@ -2,8 +2,8 @@
 
 Written are `ratings.csv` and `metadata.json.gz` as released, `images.parquet` and
 `image_failures.parquet`, and `truth.npz` where the source has one. The 5-core reviews are only
-read for the items they mention: no other item can survive the filter, so no other item's
-image is fetched.
+read for the items they mention: no other item can survive a filter of five or more
+interactions, so no other item's image is fetched; `filter` warns of a smaller core.
 """
 
 from __future__ import annotations
@@ -94,6 +94,7 @@ def gather_amazon(
         urls = _wanted_urls(metadata, reviewed)
         counts |= _review_counts(reviewed, urls, bad_lines)
     found = _write_images(urls, base, target, images, progress)
+    log.info("%s: %s", name, counts | found)
     return RawContents(files, counts | found)
 
 

@@ -42,6 +42,9 @@ _FIELDS: dict[str, tuple[Callable[[object], str], tuple[str, ...]]] = {
     "categories": (clean_categories, ("categories", "category")),
 }
 
+# The release publishes the reviews of its 5-core; download fetches images for their items.
+_RELEASED_CORE = 5
+
 
 @dataclass(frozen=True)
 class Catalogue:
@@ -85,6 +88,11 @@ def _amazon(raw: Path, need_image: bool, params: FilterParams) -> Catalogue:
     _check_bad_lines(raw, bad, params)
     images = read_artifact(raw / "images.parquet", RAW_IMAGES)
     pictured = images.column("item_key").to_pylist() if need_image else None
+    if need_image and params.k_core < _RELEASED_CORE:
+        log.warning(
+            "filter.k_core=%d: images were fetched for items of the released %d-core only; the "
+            "others are dropped and counted as without image", params.k_core, _RELEASED_CORE,
+        )  # fmt: skip
     core = core_of(ratings.table, metadata.records, pictured, params.k_core)
     if not core.table.height:
         raise MacrecError(
