@@ -66,16 +66,15 @@ def read_artifact(path: Path, contract: Contract) -> pa.Table:
     return table
 
 
-def read_embeddings(path: Path) -> pa.Table:
-    """Read artifact `embeddings` of whatever width.
+def read_embeddings(path: Path) -> np.ndarray:
+    """Read artifact `embeddings` of whatever width as a writable [N, width] float32 array.
 
     Raises:
         MacrecError: see `read_artifact`.
     """
-    table = read_any(path)
-    contract = contract_of("embeddings", table.schema)
-    assert contract is not None
-    return read_artifact(path, contract)
+    contract = contract_of("embeddings", read_any(path).schema)
+    assert contract is not None  # the name is a known one
+    return matrix(read_artifact(path, contract), "embedding").copy()
 
 
 def read_any(path: Path) -> pa.Table:

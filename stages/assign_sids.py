@@ -27,7 +27,6 @@ def main(
     from macrec_core import schemas
     from macrec_core.artifacts import (
         check_same_items,
-        matrix,
         read_artifact,
         read_embeddings,
         write_json,
@@ -45,10 +44,9 @@ def main(
     assigned = {}
     for modality in params.modalities_of(variant):
         path = embeddings / f"{modality}.parquet"
-        table = read_embeddings(path)
-        check_same_items(path, table.num_rows, items, num_items)
-        vectors = torch.from_numpy(matrix(table, "embedding").copy())
-        assigned[modality] = assign_ids(model, modality, vectors)
+        vectors = read_embeddings(path)
+        check_same_items(path, len(vectors), items, num_items)
+        assigned[modality] = assign_ids(model, modality, torch.from_numpy(vectors))
     write_ids(semantic_ids, ids_table(assigned), list(assigned), quant.codebook_size)
     report = {m: a.metrics(quant.codebook_size) for m, a in assigned.items()}
     write_json(metrics, {"dataset": dataset, "variant": variant, "seed": seed, **report})

@@ -15,16 +15,14 @@ def main(
     params_file: ParamsFile = DEFAULT_PARAMS,
 ) -> None:
     """Check parameters and all artifacts: schema, keys, values, counts, unique semantic IDs."""
-    from macrec_core.errors import MacrecError
     from macrec_core.inspection import inspect_artifacts
     from macrec_core.params import load_params
 
     params = load_params(params_file)
     found = inspect_artifacts(artifacts, set(params.imported_datasets))
-    if not found.num_files:
-        raise MacrecError(f"{artifacts}: holds no Parquet artifact; run `dvc repro` first")
     for problem in found.problems:
         typer.echo(f"error: {problem}", err=True)
+    typer.echo(f"{params_file}: parameters are valid")
     typer.echo(f"{found.num_files} artifacts checked, {len(found.problems)} with problems")
     if found.problems:
         raise typer.Exit(1)

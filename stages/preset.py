@@ -14,6 +14,7 @@ def main(
     name: Annotated[str, typer.Argument(help="Name of a file in the presets folder.")],
     presets: Annotated[Path, typer.Option(help="Folder of the presets.")] = Path("presets"),
     params_file: ParamsFile = DEFAULT_PARAMS,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite edits of your own.")] = False,
 ) -> None:
     """Copy a preset (a whole parameters file) over params.yaml."""
     from macrec_core.artifacts import write_text
@@ -25,5 +26,11 @@ def main(
         known = sorted(path.stem for path in presets.glob("*.yaml"))
         raise MacrecError(f"preset {name!r}: no file {source}; choose one of {known}")
     load_params(source)
+    kept = {path.read_text() for path in presets.glob("*.yaml")}
+    if params_file.exists() and params_file.read_text() not in kept and not force:
+        raise MacrecError(
+            f"{params_file}: has edits of your own, which a preset would overwrite; keep a copy as "
+            f"{presets}/<name>.yaml, or give --force"
+        )
     write_text(params_file, source.read_text())
     typer.echo(f"{params_file} is now {source}; run `dvc repro`")

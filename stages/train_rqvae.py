@@ -30,7 +30,6 @@ def main(
     from macrec_core.artifacts import (
         atomic_folder,
         check_same_items,
-        matrix,
         read_artifact,
         read_embeddings,
         write_json,
@@ -45,12 +44,12 @@ def main(
     modalities, quant = params.modalities_of(variant), params.quant_of(variant)
     runtime = start(params.runtime)
     labels = read_artifact(pseudo_labels, schemas.pseudo_labels(params.modalities))
-    tables = {m: read_embeddings(embeddings / f"{m}.parquet") for m in modalities}
-    for modality, table in tables.items():
+    vectors = {m: read_embeddings(embeddings / f"{m}.parquet") for m in modalities}
+    for modality, matrix in vectors.items():
         path = embeddings / f"{modality}.parquet"
-        check_same_items(path, table.num_rows, pseudo_labels, labels.num_rows)
+        check_same_items(path, len(matrix), pseudo_labels, labels.num_rows)
     data = QuantizerData(
-        {m: torch.from_numpy(matrix(t, "embedding").copy()) for m, t in tables.items()},
+        {m: torch.from_numpy(matrix) for m, matrix in vectors.items()},
         {m: torch.tensor(labels.column(m).to_numpy(), dtype=torch.long) for m in modalities},
     )
     # Variants that quantize alike share one training: the key names no variant.

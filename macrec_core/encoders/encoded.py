@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from macrec_core.artifacts import fixed_lists, matrix, read_any, read_artifact, write_artifact
-from macrec_core.schemas import contract_of, embeddings
+from macrec_core.artifacts import fixed_lists, write_artifact
+from macrec_core.schemas import embeddings
 
 
 @dataclass(frozen=True)
@@ -49,14 +49,3 @@ def write_embeddings(path: Path, encoded: Encoded) -> None:
     contract = embeddings(width)
     table = pa.table(columns, names=contract.schema.names)
     write_artifact(path, table, contract, {**encoded.info, "width": width})
-
-
-def read_embeddings(path: Path) -> np.ndarray:
-    """Read an embeddings artifact of any width as [N, width] float32.
-
-    Raises:
-        MacrecError: see `artifacts.read_artifact`.
-    """
-    contract = contract_of("embeddings", read_any(path).schema)
-    assert contract is not None  # the name is a known one
-    return matrix(read_artifact(path, contract), "embedding")

@@ -21,7 +21,9 @@ def summarise(cells: Sequence[Cell], datasets: Sequence[Dataset]) -> dict[str, A
     """
     summary: dict[str, Any] = {}
     for dataset in datasets:
-        part: dict[str, Any] = {"statistics": dataset.statistics}
+        # What was dropped and why stays in the cell; here it would bury the results.
+        table_1 = ("num_users", "num_items", "num_interactions")
+        part: dict[str, Any] = {"statistics": {name: dataset.statistics[name] for name in table_1}}
         for name, metrics in dataset.yardsticks.items():
             part[name] = {**metrics, "users": dataset.yardstick_users}
         for variant in dict.fromkeys(c.variant for c in cells if c.dataset == dataset.name):
@@ -66,8 +68,7 @@ def _values(cell: Cell) -> dict[str, float]:
     for modality, metrics in _modalities(cell).items():
         values[f"collision_rate_{modality}"] = metrics["collision_rate"]
         values[f"codebook_use_{modality}"] = float(np.mean(metrics["codebook_use"]))
-        for level, used in enumerate(metrics["codebook_use"]):
-            values[f"codebook_use_{modality}_{level}"] = used
+        values[f"least_codebook_use_{modality}"] = min(metrics["codebook_use"])
     if cell.quantizer is not None:
         last = cell.quantizer["history"][-1]
         values |= {name: v for name, v in last.items() if name.startswith("unexplained")}

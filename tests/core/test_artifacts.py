@@ -99,7 +99,7 @@ def test_matrix_is_the_inverse_of_fixed_lists(tmp_path, rows):
     values = np.arange(3 * rows, dtype=np.float32).reshape(rows, 3)
     table = pa.table({"item_id": np.arange(rows), "embedding": fixed_lists(values)})
     write_artifact(tmp_path / "e", table, embeddings(3))
-    found = matrix(read_embeddings(tmp_path / "e"), "embedding")
+    found = read_embeddings(tmp_path / "e")
     assert found.dtype == np.float32
     assert np.array_equal(found, values)
 

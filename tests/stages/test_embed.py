@@ -14,8 +14,14 @@ from PIL import Image
 from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
-from macrec_core.artifacts import artifact_info, read_any, read_artifact, write_artifact
-from macrec_core.encoders.encoded import Encoded, read_embeddings, write_embeddings
+from macrec_core.artifacts import (
+    artifact_info,
+    read_any,
+    read_artifact,
+    read_embeddings,
+    write_artifact,
+)
+from macrec_core.encoders.encoded import Encoded, write_embeddings
 from macrec_core.schemas import IMAGES, ITEMS, pseudo_labels
 from stages import embed_image, embed_text
 from stages import pseudo_labels as pseudo_labels_stage

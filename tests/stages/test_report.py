@@ -13,7 +13,10 @@ RANKING = ("hr@1", "hr@5", "hr@10", "ndcg@5", "ndcg@10")
 def cells(tmp_path):
     """Metric files of one data set, one variant and two seeds."""
     home = tmp_path / "cells" / "sample"
-    write_json(home / "filter.json", {"num_users": 40})
+    write_json(
+        home / "filter.json",
+        {"num_users": 40, "num_items": 20, "num_interactions": 300, "dropped": {"x": 1}},
+    )
     yardsticks = {n: dict.fromkeys(RANKING, 0.05) for n in ("random", "popularity")}
     measured = {"dataset": "sample", "users": 30, "rankings": yardsticks}
     write_json(home / "yardsticks.json", measured)

@@ -3,8 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from macrec_core.artifacts import read_embeddings
 from macrec_core.encoders import encode_images, encode_texts
-from macrec_core.encoders.encoded import Encoded, read_embeddings, write_embeddings
+from macrec_core.encoders.encoded import Encoded, write_embeddings
 from macrec_core.errors import MacrecError
 from macrec_core.params import PublishedEmbedding
 

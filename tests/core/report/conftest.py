@@ -51,7 +51,7 @@ def toys():
     names = ("hr@1", "hr@5", "hr@10", "ndcg@5", "ndcg@10")
     return Dataset(
         "toys",
-        {"num_users": 40},
+        {"num_users": 40, "num_items": 20, "num_interactions": 300, "dropped": {"x": 1}},
         {
             "random": dict.fromkeys(names, 0.01),
             "popularity": dict.fromkeys(names, 0.05),
