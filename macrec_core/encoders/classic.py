@@ -12,7 +12,7 @@ from skimage.color import rgb2hsv
 from skimage.feature import hog
 from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from threadpoolctl import threadpool_limits
 
 from macrec_core.encoders.encoded import Encoded
 from macrec_core.encoders.fields import field_texts

@@ -168,7 +168,7 @@ def _features(
     *,
     head: bool,
 ) -> ImageModel:
-    config = resolve_model_data_config(model)  # type: ignore[no-untyped-call]
+    config = resolve_model_data_config(model)
     if not head:
         model.reset_classifier(0)
     transform = create_transform(**config, is_training=False)
