@@ -244,7 +244,7 @@ class GrParams(Section):
     num_heads: PositiveInt
     dropout: Probability
     batch_size: PositiveInt
-    micro_batch_size: PositiveInt
+    micro_batch_tokens: PositiveInt
     length_pool: PositiveInt
     learning_rate: PositiveFloat
     weight_decay: NonNegativeFloat
@@ -278,7 +278,7 @@ class RuntimeParams(Section):
     """Where and how numbers are computed."""
 
     device: Literal["auto", "cpu", "cuda"]
-    precision: Literal["float32", "bfloat16"]
+    precision: Literal["auto", "float32", "bfloat16"]
     num_threads: NonNegativeInt
     checkpoint_every_s: NonNegativeFloat
 

@@ -19,6 +19,7 @@ import torch
 from macrec_core.errors import MacrecError
 from macrec_core.files import file_sha256 as file_sha256
 from macrec_core.files import scratch_root as scratch_root
+from macrec_core.processes import ALONE, Processes
 
 if TYPE_CHECKING:
     from macrec_core.params import RuntimeParams
@@ -33,10 +34,12 @@ class Runtime:
     Attributes:
         device: torch device of models and data.
         autocast: type of matrix products under autocast, or None for plain float32.
+        processes: those that share the work.
     """
 
     device: torch.device
     autocast: torch.dtype | None
+    processes: Processes = ALONE
 
 
 def start(params: RuntimeParams, use_precision: bool = False) -> Runtime:
@@ -46,7 +49,8 @@ def start(params: RuntimeParams, use_precision: bool = False) -> Runtime:
 
     Args:
         params: section `runtime`.
-        use_precision: follow `runtime.precision`, as T5 training does; otherwise float32.
+        use_precision: follow `runtime.precision`, as training and embedding do; otherwise
+            float32, as assignment and decoding do.
 
     Raises:
         MacrecError: `runtime.device=cuda` on a machine without a usable GPU.
@@ -55,15 +59,33 @@ def start(params: RuntimeParams, use_precision: bool = False) -> Runtime:
         torch.set_num_threads(params.num_threads)
     # cuBLAS is deterministic only with a fixed workspace.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True)
+    # As `use_deterministic_algorithms(True)`, which would also import torch's compiler, only to
+    # set its flag: 1.5 s of every stage.
+    torch.set_deterministic_debug_mode("error")
     # On by default with the above, costs a tenth of the time, and guards only against reading
     # memory that was never written, which nothing here does.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     device = _device(params.device)
-    autocast = torch.bfloat16 if use_precision and params.precision == "bfloat16" else None
-    precision = params.precision if use_precision else "float32"
-    log.info("device %s, %s, %d threads", device, precision, torch.get_num_threads())
-    return Runtime(device, autocast)
+    wanted = params.precision if use_precision else "float32"
+    half = wanted == "bfloat16" or (wanted == "auto" and computes_bfloat16(device))
+    log.info(
+        "device %s, %s, %d threads",
+        device, "bfloat16" if half else "float32", torch.get_num_threads(),
+    )  # fmt: skip
+    if wanted == "bfloat16" and not computes_bfloat16(device):
+        log.warning(
+            "runtime.precision='bfloat16': this %s has no instructions for it and is slower with "
+            "it; 'auto' would choose float32", device.type,
+        )  # fmt: skip
+    return Runtime(device, torch.bfloat16 if half else None)
+
+
+def computes_bfloat16(device: torch.device) -> bool:
+    """Whether the device multiplies bfloat16 matrices in hardware."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    # Without either, torch emulates the type and is slower than with float32.
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
 def generator(*parts: int | str) -> torch.Generator:
@@ -88,7 +110,10 @@ def fingerprint(
         runtime: the device and precision in use; the thread count is read from torch.
     """
     libraries = [f"{name} {version(name)}" for name in ("torch", "transformers", "numpy")]
-    used = [str(runtime.device), str(runtime.autocast), str(torch.get_num_threads())]
+    used = [
+        str(runtime.device), str(runtime.autocast), str(torch.get_num_threads()),
+        str(runtime.processes.count),
+    ]  # fmt: skip
     digest = hashlib.sha256()
     for text in (*libraries, *used, *settings):
         digest.update(hashlib.sha256(text.encode()).digest())

@@ -12,10 +12,11 @@ import torch
 from numpy.typing import NDArray
 
 from macrec_core.artifacts import lists
-from macrec_core.recommender.batches import Sequences
 from macrec_core.recommender.evaluation import Decodable, Evaluation
+from macrec_core.recommender.packing import Sequences
 from macrec_core.recommender.training import TrainingData
 from macrec_core.recommender.trie import build_trie
+from macrec_core.recommender.updates import Examples
 from macrec_core.recommender.validation import Validation
 from macrec_core.semantic_ids import Vocabulary
 from macrec_core.subsets import chosen_users
@@ -62,17 +63,19 @@ def training_data(
         for modality, c in codes.items()
     }
     return TrainingData(
-        source=_sequences(train),
-        target=target,
-        item_ids={m: torch.from_numpy(tokens) for m, tokens in id_tokens.items()},
-        validation=Validation(
+        Examples(
+            _sequences(train),
+            target,
+            {m: torch.from_numpy(tokens) for m, tokens in id_tokens.items()},
+        ),
+        Validation(
             source={m: part.source for m, part in valid.modalities.items()},
             target={m: torch.from_numpy(tokens[valid.targets]) for m, tokens in id_tokens.items()},
             target_items=torch.from_numpy(valid.targets),
             tries={m: part.trie for m, part in valid.modalities.items()},
             level_offsets={m: part.level_offsets for m, part in valid.modalities.items()},
         ),
-        vocabulary_size=vocabulary.size,
+        vocabulary.size,
     )
 
 
@@ -101,7 +104,7 @@ def evaluation_data(
         targets = np.asarray(rows.column("target_item")).astype(np.int64)
         parts[modality] = Decodable(
             _sequences(rows),
-            build_trie(codes[modality], vocabulary.codebook_size),
+            build_trie(codes[modality]),
             torch.from_numpy(vocabulary.level_offsets(modality)),
         )
     return EvaluationData(parts, users, targets, left_out)

@@ -30,7 +30,7 @@ def main(
     from macrec_core.metrics import ranking_metrics
     from macrec_core.params import load_params
     from macrec_core.recommender.evaluation import ENSEMBLE, evaluate_recommender
-    from macrec_core.recommender.model import load_t5
+    from macrec_core.recommender.hugging_face import load_t5
     from macrec_core.runtime import start
     from macrec_core.semantic_ids import Vocabulary
     from macrec_core.sequence_tensors import evaluation_data, recommendations_table
@@ -47,7 +47,7 @@ def main(
             data.modalities,
             data.targets,
             params.eval,
-            runtime.device,
+            runtime,
             console,
         )
     lists = recommendations_table(result, data.users, data.targets)

@@ -26,7 +26,8 @@ def main(
     from macrec_core.checkpoints import Checkpoints
     from macrec_core.id_table import read_ids
     from macrec_core.params import load_params
-    from macrec_core.recommender.model import parameter_count
+    from macrec_core.recommender.hugging_face import save_t5
+    from macrec_core.recommender.t5 import parameter_count
     from macrec_core.recommender.training import train_recommender
     from macrec_core.runtime import code_files, fingerprint, scratch_root, start
     from macrec_core.semantic_ids import Vocabulary
@@ -59,12 +60,12 @@ def main(
             Checkpoints(folder, params.runtime.checkpoint_every_s), console,
         )  # fmt: skip
     with atomic_folder(recommender) as temporary:
-        trained.model.save_pretrained(temporary)
+        save_t5(trained.model, temporary, data.examples.target.shape[1] - 1)
     report = {
         "dataset": dataset,
         "variant": variant,
         "seed": seed,
-        "examples": len(data.source),
+        "examples": len(data.examples),
         "validation_users": len(data.validation.target_items),
         "parameters": parameter_count(trained.model),
         "best_epoch": trained.best_epoch,

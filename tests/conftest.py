@@ -45,7 +45,7 @@ def tiny_gr(committed_params):
             "num_heads": 2,
             "dropout": 0.0,
             "batch_size": 64,
-            "micro_batch_size": 64,
+            "micro_batch_tokens": 512,
             "max_epochs": 2,
             "lambda_implicit": 0.0,
             "implicit_batch_size": 16,
@@ -61,7 +61,7 @@ def params_file(tmp_path_factory):
         values = YAML(typ="safe", pure=True).load(ROOT / "params.yaml")
         values["gr"] |= {
             "d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 1, "num_heads": 2,
-            "batch_size": 64, "micro_batch_size": 32, "max_epochs": 2, "implicit_batch_size": 16,
+            "batch_size": 64, "micro_batch_tokens": 512, "max_epochs": 2, "implicit_batch_size": 16,
         }  # fmt: skip
         values["seq2seq"] |= {"max_history": 20}  # no toy history is longer
         values["runtime"] |= {"device": "cpu", "precision": "float32", "num_threads": 1}
@@ -168,18 +168,49 @@ def make_training_data():
 def make_t5(tiny_gr):
     """A T5 whose weights are scaled up, so that its distributions are far from flat."""
 
-    def make(vocabulary_size, levels, seed=0, scale=3.0, **changes):
+    def make(vocabulary_size, seed=0, scale=3.0, **changes):
         import torch
 
-        from macrec_core.recommender.model import new_t5
+        from macrec_core.recommender.training import new_t5
 
-        torch.manual_seed(seed)
         gr = tiny_gr.model_copy(update={"num_layers": 2} | changes)
-        model = new_t5(vocabulary_size, levels, gr).eval()
+        model = new_t5(vocabulary_size, gr, torch.Generator().manual_seed(seed))
         with torch.no_grad():
             for weights in model.parameters():
                 weights.mul_(scale)
         return model
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def hugging_face(tmp_path_factory):
+    """Hugging Face's T5 of the same weights, by way of the exported folder: the reference."""
+
+    def convert(model, num_levels=2):
+        from transformers import T5ForConditionalGeneration
+
+        from macrec_core.recommender.hugging_face import save_t5
+
+        folder = tmp_path_factory.mktemp("t5")
+        save_t5(model, folder, num_levels)
+        return T5ForConditionalGeneration.from_pretrained(folder, local_files_only=True).eval()
+
+    return convert
+
+
+@pytest.fixture(scope="session")
+def pack():
+    """Packed sequences of padded token ids [B, S] and their mask [B, S]."""
+
+    def make(source, mask):
+        import torch
+
+        from macrec_core.recommender.packing import Sequences
+
+        lengths = mask.sum(dim=1)
+        offsets = torch.cat([torch.zeros(1).long(), lengths.cumsum(0)])
+        return Sequences(source[mask].int(), offsets).packed(torch.arange(len(source)))
 
     return make
 

@@ -1,53 +1,15 @@
-"""Token sequences in memory, and the order in which training meets them."""
+"""The order in which training meets examples, and how it splits them into parts."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from macrec_core.runtime import generator
 
-
-@dataclass(frozen=True)
-class Sequences:
-    """Variable-length token sequences as one flat tensor.
-
-    Attributes:
-        flat: [tokens] int32.
-        offsets: [n + 1] int64.
-    """
-
-    flat: Tensor
-    offsets: Tensor
-
-    def __len__(self) -> int:
-        return len(self.offsets) - 1
-
-    @property
-    def lengths(self) -> Tensor:
-        """[n] tokens of each sequence."""
-        return self.offsets[1:] - self.offsets[:-1]
-
-    def padded(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Some sequences, padded with 0 to the longest of them.
-
-        Args:
-            rows: [B] int64 indices.
-
-        Returns:
-            [B, S] int64 token ids and [B, S] bool mask.
-        """
-        lengths = self.lengths[rows]
-        places = torch.arange(int(lengths.max()), device=lengths.device)
-        mask = places < lengths[:, None]
-        index = (self.offsets[rows][:, None] + places).clamp(max=len(self.flat) - 1)
-        return torch.where(mask, self.flat[index].long(), 0), mask
-
-    def to(self, device: torch.device) -> Sequences:
-        """The same on another device."""
-        return Sequences(self.flat.to(device), self.offsets.to(device))
+# Counts of sequences are multiples of it where they can be: the kernels for bfloat16 on a CPU
+# are compiled for each shape they meet, which takes longer than running them.
+_COUNT_STEP = 16
 
 
 def epoch_batches(
@@ -76,15 +38,23 @@ def epoch_batches(
     return [batches[i] for i in torch.randperm(len(batches), generator=draws).tolist()]
 
 
-def micro_batches(rows: Tensor, lengths: Tensor, size: int) -> list[Tensor]:
-    """Split one batch into parts of similar length, so that little is padded.
+def micro_batches(rows: Tensor, lengths: Tensor, max_tokens: int) -> list[Tensor]:
+    """Split rows into parts of similar length, longest first, so that little is padded.
 
     The gradients of the parts add up to the batch's, whatever the split.
 
     Args:
         rows: [B] example indices.
-        lengths: [n] source length of every example.
-        size: examples a part.
+        lengths: [n] length of every example.
+        max_tokens: tokens a part, were it padded; a longer example is a part of its own.
     """
-    by_length = rows[torch.argsort(lengths[rows], stable=True)]
-    return list(by_length.split(size))
+    by_length = rows[torch.argsort(lengths[rows], descending=True, stable=True)]
+    longest = lengths[by_length].tolist()
+    parts, start = [], 0
+    while start < len(by_length):
+        count = max(1, max_tokens // longest[start])
+        if count > _COUNT_STEP:
+            count -= count % _COUNT_STEP
+        parts.append(by_length[start : start + count])
+        start += count
+    return parts

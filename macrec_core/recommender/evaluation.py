@@ -10,12 +10,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from transformers import T5ForConditionalGeneration
 
-from macrec_core.recommender.batches import Sequences
+from macrec_core.memory import out_of_memory_names
 from macrec_core.recommender.decoding import beam_search
+from macrec_core.recommender.frozen import freeze
 from macrec_core.recommender.fusion import Ranking, expand_beams, fuse, target_ranks
+from macrec_core.recommender.packing import Sequences
+from macrec_core.recommender.t5 import T5
 from macrec_core.recommender.trie import Trie
+from macrec_core.runtime import Runtime
 
 if TYPE_CHECKING:
     from macrec_core.params import EvalParams
@@ -53,11 +56,11 @@ class Evaluation:
 
 
 def evaluate_recommender(
-    model: T5ForConditionalGeneration,
+    model: T5,
     modalities: Mapping[str, Decodable],
     targets: NDArray[np.int64],
     params: EvalParams,
-    device: torch.device,
+    runtime: Runtime,
     progress: Progress,
 ) -> Evaluation:
     """Rank items for every user; each user is decoded once a modality and counted.
@@ -67,14 +70,13 @@ def evaluate_recommender(
         modalities: per modality histories of the same users in the same order.
         targets: [users] item ids.
         params: beams, penalty, fusion, ambiguity, batch.
-        device: where to decode.
+        runtime: where to decode, and the processes that share the users.
         progress: counts users times modalities.
     """
-    torch.nn.Module.to(model, device)  # the typed form of model.to
-    model.eval()
+    model = freeze(model.to(runtime.device))
     progress.start("histories decoded", len(targets) * len(modalities))
     rankings = {
-        name: _decode(model, part, params, device, progress) for name, part in modalities.items()
+        name: _decode(model, part, params, runtime, progress) for name, part in modalities.items()
     }
     rankings[ENSEMBLE] = fuse([rankings[name] for name in modalities], params.fusion)
     ranks = {
@@ -85,26 +87,30 @@ def evaluate_recommender(
 
 
 def _decode(
-    model: T5ForConditionalGeneration,
+    model: T5,
     part: Decodable,
     params: EvalParams,
-    device: torch.device,
+    runtime: Runtime,
     progress: Progress,
 ) -> Ranking:
-    source, trie = part.source.to(device), part.trie.to(device)
+    source, trie = part.source.to(runtime.device), part.trie.to(runtime.device)
     count = len(source)
     # Sorted by length, so that little is padded; written back in the users' order.
     order = torch.argsort(source.lengths, stable=True)
-    ids = np.full((count, params.num_beams), -1, dtype=np.int64)
-    log_probs = np.full((count, params.num_beams), -np.inf, dtype=np.float32)
-    for rows in order.split(params.batch_size):
-        tokens, mask = source.padded(rows)
-        beams = beam_search(
-            model, tokens, mask, trie, part.level_offsets, params.num_beams, end_id=1
-        )
-        users, width = rows.cpu().numpy(), beams.ids.shape[1]
-        ids[users, :width] = beams.ids.cpu().numpy()
-        log_probs[users, :width] = beams.log_probs.cpu().numpy()
-        progress.advance(len(rows))
+    # IDs from 1 on, so that zero says nothing found: the processes' findings add up.
+    ids = torch.zeros(count, params.num_beams, dtype=torch.long, device=runtime.device)
+    log_probs = torch.zeros(count, params.num_beams, device=runtime.device)
+    with out_of_memory_names("lower eval.batch_size"):
+        for rows in runtime.processes.share(order).split(params.batch_size):
+            packed = source.packed(rows)
+            beams = beam_search(model, packed, trie, part.level_offsets, params.num_beams)
+            users = rows.to(runtime.device)
+            ids[users] = beams.ids + 1
+            log_probs[users] = beams.log_probs.masked_fill(beams.ids < 0, 0.0)
+            progress.advance(len(rows))
+    runtime.processes.sum_([ids])
+    runtime.processes.sum_([log_probs])
     length = len(part.level_offsets) + 1
-    return expand_beams(ids, log_probs, trie, length, params.length_penalty)
+    return expand_beams(
+        ids.cpu().numpy() - 1, log_probs.cpu().numpy(), trie, length, params.length_penalty
+    )

@@ -11,20 +11,52 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
+class Level:
+    """The edges from the prefixes of one length to those that are a code longer.
+
+    Prefixes (nodes) of one length are numbered in the order of their codes, so that the
+    children of a node are neighbours and need no table.
+
+    Attributes:
+        first_child: [nodes + 1] int64; the children of node n are numbers
+            `first_child[n] ... first_child[n + 1] - 1` of the next level.
+        codes: [children] int64, last code of each node of the next level.
+        widest: most children of a node.
+    """
+
+    first_child: Tensor
+    codes: Tensor
+    widest: int
+
+    def children(self, nodes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Children of nodes [...], each row filled up to `widest`.
+
+        Returns:
+            Numbers, codes, and whether such a child exists, each [..., widest]; for a node -1
+            none exists.
+        """
+        known = nodes.clamp(min=0)
+        first, end = self.first_child[known], self.first_child[known + 1]
+        numbers = first[..., None] + torch.arange(self.widest, device=nodes.device)
+        exist = (numbers < end[..., None]) & (nodes >= 0)[..., None]
+        numbers = numbers.clamp(max=len(self.codes) - 1)
+        return numbers, self.codes[numbers], exist
+
+
+@dataclass(frozen=True)
 class Trie:
     """Which codes may follow which prefix; admits exactly the catalogue's IDs.
 
     Attributes:
-        children: per level [nodes at that level, M] int64, the node that a code leads to at the
-            next level, or -1. Level 0 has one node, the root. Nodes after the last level are
-            the distinct IDs.
+        levels: L levels; the first starts from the single node 0, and nodes after the last are
+            the distinct IDs. Memory is two int64 a prefix.
         members: item ids sorted by ID; those of ID u are
             `members[member_offsets[u]:member_offsets[u + 1]]`. Several only where IDs are
             ambiguous, as some published ones are.
         member_offsets: [distinct IDs + 1].
     """
 
-    children: tuple[Tensor, ...]
+    levels: tuple[Level, ...]
     members: NDArray[np.int64]
     member_offsets: NDArray[np.int64]
 
@@ -34,28 +66,33 @@ class Trie:
         return len(self.member_offsets) - 1
 
     def to(self, device: torch.device) -> Trie:
-        """The same with `children` on another device."""
-        moved = tuple(level.to(device) for level in self.children)
+        """The same with its levels on another device."""
+        moved = tuple(
+            Level(level.first_child.to(device), level.codes.to(device), level.widest)
+            for level in self.levels
+        )
         return Trie(moved, self.members, self.member_offsets)
 
 
-def build_trie(codes: NDArray[np.int32], codebook_size: int) -> Trie:
-    """Build from every item's codes [N, L].
-
-    Memory is one int64 a prefix and code: 6,250 items of 4 levels of 256 codes take 39 MB.
-    """
-    ids, item_to_id = np.unique(codes, axis=0, return_inverse=True)
-    item_to_id = item_to_id.reshape(-1)
-    children = []
-    node = np.zeros(len(ids), dtype=np.int64)  # node of each ID's prefix at the current level
-    for level in range(ids.shape[1]):
-        # Rows are sorted, so each change of prefix starts a new node at the next level.
-        changed = np.any(ids[1:, : level + 1] != ids[:-1, : level + 1], axis=1)
-        following = np.concatenate([[0], np.cumsum(changed)]).astype(np.int64)
-        table = np.full((node[-1] + 1, codebook_size), -1, dtype=np.int64)
-        table[node, ids[:, level]] = following
-        children.append(torch.from_numpy(table))
-        node = following
-    members = np.argsort(item_to_id, kind="stable")
-    counts = np.bincount(item_to_id, minlength=len(ids))
-    return Trie(tuple(children), members, np.concatenate([[0], np.cumsum(counts)]))
+def build_trie(codes: NDArray[np.int32]) -> Trie:
+    """Build from every item's codes [N, L]."""
+    order = np.lexsort(codes.T[::-1])  # stable: items of one ID keep their order
+    ranked = codes[order]
+    # Whether a row's prefix differs from the row before, growing with the prefix.
+    differs = np.zeros(len(ranked), dtype=bool)
+    differs[0] = True
+    starts = np.zeros(1, dtype=np.int64)  # first row of each prefix of the current length
+    levels = []
+    for level in range(codes.shape[1]):
+        differs[1:] |= ranked[1:, level] != ranked[:-1, level]
+        following = np.flatnonzero(differs)
+        first_child = np.append(np.searchsorted(following, starts), len(following))
+        levels.append(
+            Level(
+                torch.from_numpy(first_child),
+                torch.from_numpy(ranked[following, level].astype(np.int64)),
+                int(np.diff(first_child).max()),
+            )
+        )
+        starts = following
+    return Trie(tuple(levels), order, np.append(starts, len(codes)))

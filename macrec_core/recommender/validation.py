@@ -8,13 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import T5ForConditionalGeneration
 
 from macrec_core.metrics import ndcg
-from macrec_core.recommender.batches import Sequences
 from macrec_core.recommender.decoding import beam_search
+from macrec_core.recommender.frozen import freeze
 from macrec_core.recommender.fusion import expand_beams, target_ranks
 from macrec_core.recommender.losses import next_token_loss
+from macrec_core.recommender.packing import Sequences
+from macrec_core.recommender.t5 import T5, Mode
 from macrec_core.recommender.trie import Trie
 from macrec_core.runtime import Runtime
 
@@ -52,43 +53,43 @@ class Validation:
 
 
 @torch.no_grad()
-def validation_loss(model: T5ForConditionalGeneration, data: Validation, runtime: Runtime) -> float:
+def validation_loss(model: T5, data: Validation, runtime: Runtime) -> float:
     """Mean negative log-likelihood a token over all users and modalities."""
-    model.eval()
-    total, count = 0.0, 0
+    mode = Mode(runtime.autocast or torch.float32)
+    total, count = torch.zeros((), dtype=torch.float64, device=runtime.device), 0
     for modality, source in data.source.items():
-        for rows in _by_length(source):
-            ids, mask = source.padded(rows)
-            with torch.autocast(
-                runtime.device.type, runtime.autocast, enabled=runtime.autocast is not None
-            ):
-                loss = next_token_loss(model, ids, mask, data.target[modality][rows].long(), 0.0)
-            total += len(rows) * float(loss)
-            count += len(rows)
-    return total / count
+        for rows in _by_length(source, runtime):
+            target = data.target[modality][rows.to(runtime.device)].long()
+            total += len(rows) * next_token_loss(model, source.packed(rows), target, 0.0, mode)
+        count += len(source)
+    runtime.processes.sum_([total])
+    return float(total) / count
 
 
 @torch.no_grad()
-def validation_ndcg(model: T5ForConditionalGeneration, data: Validation) -> float:
+def validation_ndcg(model: T5, data: Validation, runtime: Runtime) -> float:
     """NDCG@10 of each modality's own list of 10 beams, averaged over modalities."""
-    model.eval()
     values = []
+    model = freeze(model)
     for modality, source in data.source.items():
         targets = data.target_items.numpy()
-        ranks = np.zeros(len(targets), dtype=np.int64)
+        ranks = torch.zeros(len(targets), dtype=torch.long)
         trie, offsets = data.tries[modality], data.level_offsets[modality]
-        for rows in _by_length(source):
-            ids, mask = source.padded(rows)
-            beams = beam_search(model, ids, mask, trie, offsets, _BEAMS, end_id=1)
+        for rows in _by_length(source, runtime):
+            beams = beam_search(model, source.packed(rows), trie, offsets, _BEAMS)
             ranking = expand_beams(
                 beams.ids.cpu().numpy(), beams.log_probs.cpu().numpy(), trie, len(offsets) + 1, 1.0
             )
-            chosen = rows.cpu().numpy()
-            ranks[chosen] = target_ranks(ranking, targets[chosen], "pessimistic")
-        values.append(ndcg(ranks, 10))
+            found = target_ranks(ranking, targets[rows.numpy()], "pessimistic")
+            ranks[rows] = torch.from_numpy(found)
+        # Each process knows its own users' ranks and holds zeros for the others.
+        ranks = ranks.to(runtime.device)
+        runtime.processes.sum_([ranks])
+        values.append(ndcg(ranks.cpu().numpy(), 10))
     return float(np.mean(values))
 
 
-def _by_length(source: Sequences) -> list[Tensor]:
-    """All rows in parts of similar length."""
-    return list(torch.argsort(source.lengths, stable=True).split(_BATCH))
+def _by_length(source: Sequences, runtime: Runtime) -> list[Tensor]:
+    """This process's rows in parts of similar length."""
+    by_length = torch.argsort(source.lengths, stable=True)
+    return list(runtime.processes.share(by_length).split(_BATCH))

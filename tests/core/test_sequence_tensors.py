@@ -32,8 +32,8 @@ def rows_of(sequences):
 def test_training_tensors_are_the_table(tables):
     train, held_out, codes = tables
     data = training_data(train, held_out, codes, VOCABULARY, None)
-    assert rows_of(data.source) == train.column("source").to_pylist()
-    assert data.target.tolist() == train.column("target").to_pylist()
+    assert rows_of(data.examples.source) == train.column("source").to_pylist()
+    assert data.examples.target.tolist() == train.column("target").to_pylist()
     assert data.vocabulary_size == VOCABULARY.size
 
 
@@ -42,7 +42,7 @@ def test_item_ids_are_every_items_tokens_and_the_end(tables):
     data = training_data(train, held_out, codes, VOCABULARY, None)
     for modality, values in codes.items():
         expected = [[*row, 1] for row in VOCABULARY.encode(modality, values).tolist()]
-        assert data.item_ids[modality].tolist() == expected
+        assert data.examples.item_ids[modality].tolist() == expected
 
 
 def test_validation_holds_the_valid_rows_in_the_order_of_users(tables):

@@ -5,37 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from macrec_core.recommender.batches import Sequences, epoch_batches, micro_batches
-
-
-def sequences(rows):
-    lengths = torch.tensor([0, *map(len, rows)])
-    flat = torch.tensor([token for row in rows for token in row], dtype=torch.int32)
-    return Sequences(flat, lengths.cumsum(0))
-
-
-rows_of_tokens = st.lists(
-    st.lists(st.integers(1, 99), min_size=1, max_size=7), min_size=1, max_size=8
-)
-
-
-@settings(max_examples=40, deadline=None)
-@given(rows_of_tokens, st.data())
-def test_padded_rows_are_the_sequences_then_zeros(rows, data):
-    chosen = data.draw(st.lists(st.integers(0, len(rows) - 1), min_size=1, max_size=8))
-    ids, mask = sequences(rows).padded(torch.tensor(chosen))
-    width = max(len(rows[row]) for row in chosen)
-    assert ids.tolist() == [rows[row] + [0] * (width - len(rows[row])) for row in chosen]
-    assert mask.sum(dim=1).tolist() == [len(rows[row]) for row in chosen]
-    assert (mask == (ids > 0)).all()
-    assert ids.dtype == torch.int64
-
-
-def test_lengths_and_device_are_kept():
-    some = sequences([[5], [6, 7, 8]])
-    assert len(some) == 2
-    assert some.lengths.tolist() == [1, 3]
-    assert some.to(torch.device("cpu")).flat.tolist() == [5, 6, 7, 8]
+from macrec_core.recommender.batches import epoch_batches, micro_batches
 
 
 @settings(max_examples=40, deadline=None)
@@ -78,7 +48,18 @@ def test_a_pool_makes_the_lengths_of_a_batch_alike_and_keeps_their_order_random(
     assert min(int(b.max() - b.min()) for b in mixed) > 30
 
 
-def test_micro_batches_hold_the_batch_sorted_by_length():
+def test_micro_batches_hold_the_batch_longest_first_within_their_budget():
     lengths = torch.tensor([9, 2, 7, 2, 5, 1])
-    parts = micro_batches(torch.tensor([0, 2, 3, 4, 1]), lengths, 2)
-    assert [part.tolist() for part in parts] == [[3, 1], [4, 2], [0]]
+    parts = micro_batches(torch.tensor([0, 2, 3, 4, 1]), lengths, 15)
+    assert [part.tolist() for part in parts] == [[0], [2, 4], [3, 1]]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=60), st.integers(1, 80))
+def test_micro_batches_lose_nothing_and_keep_to_the_budget(lengths, budget):
+    sizes = torch.tensor(lengths)
+    parts = micro_batches(torch.arange(len(lengths)), sizes, budget)
+    assert sorted(torch.cat(parts).tolist()) == list(range(len(lengths)))
+    for part in parts:
+        # One example longer than the budget stands alone rather than being dropped.
+        assert len(part) == 1 or len(part) * int(sizes[part].max()) <= budget

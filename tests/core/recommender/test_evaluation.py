@@ -8,8 +8,8 @@ import torch
 
 from macrec_core.metrics import ranking_metrics
 from macrec_core.progress import Silent
-from macrec_core.recommender.batches import Sequences
 from macrec_core.recommender.evaluation import Decodable, evaluate_recommender
+from macrec_core.recommender.packing import Sequences
 from macrec_core.recommender.trie import build_trie
 
 USERS, ITEMS, LEVELS, SIZE = 13, 14, 2, 4
@@ -65,7 +65,7 @@ def modalities(catalogue, offsets, histories):
                 torch.tensor([t for row in histories[name] for t in row], dtype=torch.int32),
                 torch.tensor([0, *map(len, histories[name])]).cumsum(0),
             ),
-            build_trie(catalogue[name], SIZE),
+            build_trie(catalogue[name]),
             offsets[name],
         )
         for name in catalogue
@@ -74,15 +74,15 @@ def modalities(catalogue, offsets, histories):
 
 @pytest.fixture
 def model(make_t5):
-    return make_t5(2 + 2 * LEVELS * SIZE, LEVELS, seed=2)
+    return make_t5(2 + 2 * LEVELS * SIZE, seed=2)
 
 
 @torch.no_grad()
-def scores_of(model, history, codes, offsets):
+def scores_of(reference, history, codes, offsets):
     """Score of every item by the teacher-forced model, one user alone."""
     labels = torch.cat([torch.from_numpy(codes).long() + offsets, torch.ones(ITEMS, 1).long()], 1)
     source = torch.tensor(history).expand(ITEMS, -1)
-    log_probs = model(input_ids=source, labels=labels).logits.log_softmax(dim=-1)
+    log_probs = reference(input_ids=source, labels=labels).logits.log_softmax(dim=-1)
     total = log_probs.gather(2, labels[:, :, None]).sum(dim=(1, 2)) / (LEVELS + 1)
     # Items of one ID have one score; the batched product may differ in the last bit.
     first = [int(np.flatnonzero((codes == row).all(axis=1))[0]) for row in codes]
@@ -102,19 +102,20 @@ def places(scores, target, ambiguity):
 @pytest.mark.parametrize("num_beams", [20, 4])
 def test_every_user_is_ranked_as_in_plain_python(
     model, modalities, catalogue, offsets, histories, targets, committed_params, ambiguity,
-    num_beams,
+    num_beams, cpu, hugging_face,
 ):  # fmt: skip
+    reference = hugging_face(model)
     # 4 does not divide 13 users: the last batch is of one user.
     params = committed_params.eval.model_copy(
         update={"num_beams": num_beams, "batch_size": 4, "ambiguous_ids": ambiguity}
     )
     progress = Counted()
-    found = evaluate_recommender(model, modalities, targets, params, torch.device("cpu"), progress)
+    found = evaluate_recommender(model, modalities, targets, params, cpu, progress)
     assert progress.done == progress.total == 2 * USERS
     for user in range(USERS):
         lists = {}
         for name in catalogue:
-            every = scores_of(model, histories[name][user], catalogue[name], offsets[name])
+            every = scores_of(reference, histories[name][user], catalogue[name], offsets[name])
             ranking = found.rankings[name]
             part = slice(ranking.offsets[user], ranking.offsets[user + 1])
             kept = ranking.items[part].tolist()
@@ -133,12 +134,12 @@ def test_every_user_is_ranked_as_in_plain_python(
 
 
 @pytest.mark.parametrize("batch_size", [1, 5, 13, 100])
-def test_the_batch_size_changes_nothing(model, modalities, targets, committed_params, batch_size):
+def test_the_batch_size_changes_nothing(
+    model, modalities, targets, committed_params, batch_size, cpu
+):
     def run(size):
         params = committed_params.eval.model_copy(update={"batch_size": size})
-        return evaluate_recommender(
-            model, modalities, targets, params, torch.device("cpu"), Silent()
-        )
+        return evaluate_recommender(model, modalities, targets, params, cpu, Silent())
 
     expected, found = run(4), run(batch_size)
     for name, ranks in expected.ranks.items():
@@ -146,10 +147,10 @@ def test_the_batch_size_changes_nothing(model, modalities, targets, committed_pa
         assert found.rankings[name].items.tolist() == expected.rankings[name].items.tolist()
 
 
-def test_one_modality_is_its_own_ensemble(model, modalities, targets, committed_params):
+def test_one_modality_is_its_own_ensemble(model, modalities, targets, committed_params, cpu):
     found = evaluate_recommender(
         model, {"image": modalities["image"]}, targets, committed_params.eval,
-        torch.device("cpu"), Silent(),
+        cpu, Silent(),
     )  # fmt: skip
     assert found.ranks["ensemble"].tolist() == found.ranks["image"].tolist()
 

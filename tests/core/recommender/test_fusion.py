@@ -138,7 +138,7 @@ AMBIGUOUS = np.array([[0, 0], [0, 1], [0, 0], [1, 0], [0, 0]], np.int32)
 
 
 def test_beams_expand_to_all_members_with_the_score_per_token():
-    trie = build_trie(AMBIGUOUS, 2)  # IDs: 0 = {0, 2, 4}, 1 = {1}, 2 = {3}
+    trie = build_trie(AMBIGUOUS)  # IDs: 0 = {0, 2, 4}, 1 = {1}, 2 = {3}
     ids = np.array([[2, 0, -1], [1, -1, -1], [-1, -1, -1]])
     log_probs = np.array([[-3.0, -6.0, -np.inf], [-1.5, -np.inf, -np.inf], [-np.inf] * 3])
     found = expand_beams(ids, log_probs.astype(np.float32), trie, 3, 1.0)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from macrec_core.recommender import validation as module
-from macrec_core.recommender.batches import Sequences
+from macrec_core.recommender.packing import Packed, Sequences
 from macrec_core.recommender.trie import build_trie
 from macrec_core.recommender.validation import Validation, validation_loss, validation_ndcg
 
@@ -30,13 +30,13 @@ def data(make_codes):
         offsets[modality] = 2 + (place * LEVELS + torch.arange(LEVELS)) * SIZE
         tokens = torch.from_numpy(codes[targets]).long() + offsets[modality]
         target[modality] = torch.cat([tokens, torch.ones(USERS, 1).long()], dim=1)
-        tries[modality] = build_trie(codes, SIZE)
+        tries[modality] = build_trie(codes)
     return Validation(source, target, torch.from_numpy(targets), tries, offsets)
 
 
 @pytest.fixture
 def model(make_t5):
-    return make_t5(2 + 2 * LEVELS * SIZE, LEVELS)
+    return make_t5(2 + 2 * LEVELS * SIZE)
 
 
 def row_of(sequences, user):
@@ -44,9 +44,12 @@ def row_of(sequences, user):
 
 
 @torch.no_grad()
-def test_the_loss_is_the_mean_over_all_users_and_modalities(model, data, cpu, monkeypatch):
+def test_the_loss_is_the_mean_over_all_users_and_modalities(
+    model, data, cpu, monkeypatch, hugging_face
+):
+    reference = hugging_face(model)
     losses = [
-        float(model(input_ids=row_of(data.source[m], u), labels=data.target[m][u][None]).loss)
+        float(reference(input_ids=row_of(data.source[m], u), labels=data.target[m][u][None]).loss)
         for m in data.source
         for u in range(USERS)
     ]
@@ -56,15 +59,13 @@ def test_the_loss_is_the_mean_over_all_users_and_modalities(model, data, cpu, mo
 
 
 @torch.no_grad()
-def test_ndcg_is_that_of_each_user_ranked_alone(model, data, monkeypatch):
+def test_ndcg_is_that_of_each_user_ranked_alone(model, data, cpu, monkeypatch):
     values = []
     for modality in data.source:
         trie, offsets = data.tries[modality], data.level_offsets[modality]
         for user in range(USERS):
             beams = module.beam_search(
-                model, row_of(data.source[modality], user),
-                torch.ones_like(row_of(data.source[modality], user)).bool(),
-                trie, offsets, 10, end_id=1,
+                model, Packed.dense(row_of(data.source[modality], user)), trie, offsets, 10
             )  # fmt: skip
             items = trie.members[trie.member_offsets[beams.ids[0].numpy()]].tolist()
             target = int(data.target_items[user])
@@ -73,9 +74,9 @@ def test_ndcg_is_that_of_each_user_ranked_alone(model, data, monkeypatch):
     assert 0 < np.mean(values) < 1
     for batch in (512, 4):
         monkeypatch.setattr(module, "_BATCH", batch)
-        assert validation_ndcg(model, data) == pytest.approx(np.mean(values))
+        assert validation_ndcg(model, data, cpu) == pytest.approx(np.mean(values))
 
 
 def test_the_model_is_measured_without_dropout(make_t5, data, cpu):
-    noisy = make_t5(2 + 2 * LEVELS * SIZE, LEVELS, dropout=0.5).train()
-    assert validation_loss(noisy, data, cpu) == validation_loss(noisy.train(), data, cpu)
+    noisy, plain = (make_t5(2 + 2 * LEVELS * SIZE, dropout=rate) for rate in (0.5, 0.0))
+    assert validation_loss(noisy, data, cpu) == validation_loss(plain, data, cpu)

@@ -1,0 +1,152 @@
+"""Beam search over existing IDs: histories of Instruments' lengths, 20 beams, float32.
+
+Ours is `beam_search` as the evaluation calls it. Plain is Hugging Face `generate` with
+`prefix_allowed_tokens_fn` over a dictionary of prefixes, padded to the longest of its batch.
+Same weights, same compact vocabulary, same histories; that the
+sequences are the same and the scores agree to 1e-5 is checked in the same run. The ceiling is
+the float32 matrix rate over the operations that the search needs.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmarks import instruments
+from benchmarks.measure import Row, interleaved, matrix_rate, row
+from benchmarks.t5_training import GR
+from macrec_core.recommender.decoding import Beams, beam_search
+from macrec_core.recommender.frozen import freeze
+from macrec_core.recommender.hugging_face import config_of, to_names
+from macrec_core.recommender.t5 import END_ID, T5
+from macrec_core.recommender.training import new_t5
+from macrec_core.recommender.trie import build_trie
+from macrec_core.runtime import generator
+
+log = logging.getLogger(__name__)
+
+_BEAMS = 20
+_USERS, _PLAIN_USERS = 512, 16
+_BATCH = 64  # users at once, ours
+_ROUNDS = 3
+
+
+def run() -> list[Row]:
+    """One row in histories a second."""
+    search = _Ours()
+    plain = _Plain(search)
+    search()
+    best_ours, best_plain = interleaved(search, plain, _ROUNDS)
+    _check_equal(search, plain)
+    rate = _USERS / best_ours
+    work = flops_of_history(search.lengths)
+    ceiling = matrix_rate(torch.float32) * 1e9 / work
+    log.info("%.3f GFLOP a history, %.0f GFLOP/s", work / 1e9, rate * work / 1e9)
+    return [row("constrained_decoding", "histories/s", rate, _PLAIN_USERS / best_plain, ceiling)]
+
+
+def flops_of_history(lengths: Tensor) -> float:
+    """Mean operations of one search: the encoder once, then each level's beams once."""
+    tokens, square = float(lengths.double().mean()), float(lengths.double().square().mean())
+    inner, d, layers = GR.num_heads * GR.d_kv, GR.d_model, GR.num_layers
+    encoder = tokens * (4 * d * inner + 2 * d * GR.d_ff) + 2 * square * inner
+    places = 1 + instruments.LEVELS * _BEAMS
+    decoder = places * (6 * d * inner + 2 * d * GR.d_ff + 2 * tokens * inner)
+    cross = tokens * 2 * d * inner
+    return 2 * (layers * (encoder + decoder + cross) + places * d * instruments.VOCABULARY.size)
+
+
+class _Ours:
+    def __init__(self) -> None:
+        data = instruments.training()
+        self.model = _model()
+        self._frozen = freeze(self.model)
+        self.codes = instruments.make().codes["text"]
+        self.offsets = torch.from_numpy(instruments.VOCABULARY.level_offsets("text"))
+        self._trie = build_trie(self.codes)
+        source = data.validation.source["text"]
+        users = torch.randperm(len(source), generator=generator(0, "bench"))[:_USERS]
+        self.users = users[torch.argsort(source.lengths[users], stable=True)]
+        self.lengths = source.lengths[users]
+        self.source = source
+        self.ids = torch.from_numpy(self.codes).long()
+        self.found: list[Beams] = []
+
+    def __call__(self) -> None:
+        self.found = [
+            beam_search(self._frozen, self.source.packed(rows), self._trie, self.offsets, _BEAMS)
+            for rows in self.users.split(_BATCH)
+        ]
+
+
+def _model() -> T5:
+    """Random weights of a size that makes the distributions far from flat."""
+    model = new_t5(instruments.VOCABULARY.size, GR, generator(0, "bench"))
+    with torch.no_grad():
+        model.embedding.mul_(3.0)
+    return model
+
+
+class _Plain:
+    """`generate` on the first users of `_Ours`."""
+
+    def __init__(self, ours: _Ours) -> None:
+        from transformers import T5Config, T5ForConditionalGeneration
+
+        self._model = T5ForConditionalGeneration(T5Config(**config_of(ours.model.shape))).eval()
+        names = {name: weight.detach() for name, weight in to_names(ours.model).items()}
+        missing = self._model.load_state_dict(names, strict=False).unexpected_keys
+        assert not missing
+        self._allowed = _allowed_after(ours.ids + ours.offsets)
+        # Spread over all lengths, as the others are.
+        self.users = ours.users[:: _USERS // _PLAIN_USERS]
+        self._source = ours.source
+        self.sequences = self.scores = torch.empty(0)
+
+    def __call__(self) -> None:
+        source = self._source
+        rows = [source.flat[source.offsets[u] : source.offsets[u + 1]].long() for u in self.users]
+        ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
+        out: Any = self._model.generate(
+            input_ids=ids,
+            attention_mask=(ids != 0).long(),
+            num_beams=_BEAMS,
+            num_return_sequences=_BEAMS,
+            max_new_tokens=instruments.LEVELS + 1,
+            prefix_allowed_tokens_fn=lambda _, prefix: self._allowed[tuple(prefix[1:].tolist())],
+            return_dict_in_generate=True,
+            output_scores=True,
+        )
+        shape = (len(self.users), _BEAMS)
+        self.sequences = out.sequences[:, 1 : 1 + instruments.LEVELS].view(*shape, -1)
+        self.scores = out.sequences_scores.view(shape)
+
+
+def _allowed_after(tokens: Tensor) -> dict[tuple[int, ...], list[int]]:
+    """Tokens that may follow each prefix of an ID, and the end token after the last."""
+    allowed: dict[tuple[int, ...], set[int]] = {}
+    for ids in tokens.tolist():
+        for place, token in enumerate([*ids, END_ID]):
+            allowed.setdefault(tuple(ids[:place]), set()).add(token)
+    return {prefix: sorted(following) for prefix, following in allowed.items()}
+
+
+def _check_equal(ours: _Ours, plain: _Plain) -> None:
+    """Raise if a sequence differs, or a score by more than 1e-5 of it."""
+    step = _USERS // _PLAIN_USERS
+    ids = torch.cat([beams.ids for beams in ours.found])[::step]
+    scores = torch.cat([beams.log_probs for beams in ours.found])[::step]
+    distinct = torch.unique(ours.ids, dim=0)  # in the order of the trie's numbers
+    found = distinct[ids] + ours.offsets
+    scores = scores / (instruments.LEVELS + 1)
+    # Two beams whose scores agree to a rounding error may change places.
+    tied = (scores[:, 1:] - scores[:, :-1]).abs() < 1e-6
+    same = (found == plain.sequences).all(dim=2)
+    excused = torch.nn.functional.pad(tied, (1, 0)) | torch.nn.functional.pad(tied, (0, 1))
+    if not bool((same | excused).all()):
+        raise ValueError("constrained_decoding: sequences differ from those of generate")
+    torch.testing.assert_close(scores, plain.scores, rtol=1e-5, atol=0)
+    log.info("%d of %d sequences the same, scores within 1e-5", int(same.sum()), same.numel())

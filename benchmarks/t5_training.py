@@ -1,0 +1,183 @@
+"""T5 training on a data set like Instruments: six tasks, the paper's network, dropout 0.1.
+
+Ours is the update of `train_gr` (precision as `runtime.precision: auto` chooses it). Plain is
+what the field's released code does: Hugging Face T5 in float32, random batches padded to the
+longest, a vocabulary of 32,100 words with the codes added, and a collator that tokenises
+strings. Both make updates of the same number of examples, AdamW included. The ceiling is the
+matrix rate of this machine over the floating-point operations of an example without padding.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks import instruments
+from benchmarks.measure import Row, interleaved, matrix_rate, row
+from macrec_core.params import GrParams
+from macrec_core.recommender.batches import epoch_batches, micro_batches
+from macrec_core.recommender.training import new_t5
+from macrec_core.recommender.updates import Examples, State, update
+from macrec_core.runtime import Runtime, computes_bfloat16, generator
+
+log = logging.getLogger(__name__)
+
+_BATCH = 512
+_WORDS = 32_100  # of the pre-trained T5's vocabulary
+_ROUNDS = 3
+_OURS_UPDATES, _PLAIN_UPDATES = 4, 1
+
+GR = GrParams(
+    d_model=128, d_kv=64, d_ff=1024, num_layers=4, num_heads=6, dropout=0.1,
+    batch_size=_BATCH, micro_batch_tokens=4096, length_pool=1, learning_rate=1e-3,
+    weight_decay=0.01, warmup_fraction=0.01, max_grad_norm=1.0, label_smoothing=0.0,
+    token_reduction="sum", max_epochs=1, max_steps=None, patience=1, select_by="loss",
+    max_validation_users=None, lambda_implicit=0.0, temperature=0.1,
+    implicit_similarity="cosine", implicit_batch_size=1024,
+)  # fmt: skip
+
+
+def run() -> list[Row]:
+    """One row in examples a second."""
+    data = instruments.training().examples
+    device = torch.device("cpu")
+    runtime = Runtime(device, torch.bfloat16 if computes_bfloat16(device) else None)
+    ours, plain = _Ours(data, runtime), _Plain(data)
+    ours()
+    best_ours, best_plain = interleaved(ours, plain, _ROUNDS)
+    rate = _OURS_UPDATES * _BATCH / best_ours
+    work = flops_of_example(data, GR)
+    ceiling = matrix_rate(runtime.autocast or torch.float32) * 1e9 / work
+    log.info(
+        "%s, %.3f GFLOP an example, %.0f GFLOP/s; padding %.1f %% of the encoder tokens",
+        runtime.autocast or torch.float32, work / 1e9, rate * work / 1e9, 100 * ours.padding(),
+    )  # fmt: skip
+    return [row("t5_training", "examples/s", rate, _PLAIN_UPDATES * _BATCH / best_plain, ceiling)]
+
+
+def flops_of_example(data: Examples, gr: GrParams) -> float:
+    """Mean operations of forward and backward pass: two a multiplication, no padding counted."""
+    length = data.source.lengths.double()
+    tokens, square = float(length.mean()), float(length.square().mean())
+    target = data.target.shape[1]
+    inner, d = gr.num_heads * gr.d_kv, gr.d_model
+    encoder = tokens * (4 * d * inner + 2 * d * gr.d_ff) + 2 * square * inner
+    decoder = target * (6 * d * inner + 2 * d * gr.d_ff) + 2 * target * target * inner
+    cross = tokens * 2 * d * inner + 2 * target * tokens * inner
+    output = target * d * instruments.VOCABULARY.size
+    # The backward pass multiplies twice as often as the forward pass.
+    return 3 * 2 * (gr.num_layers * (encoder + decoder + cross) + output)
+
+
+class _Ours:
+    def __init__(self, data: Examples, runtime: Runtime) -> None:
+        self._data, self._runtime = data, runtime
+        model = new_t5(instruments.VOCABULARY.size, GR, generator(0, "bench"))
+        self._state = State(model, GR)
+        self._batches = _endless(data)
+        self._rows: list[Tensor] = []
+
+    def __call__(self) -> None:
+        for _ in range(_OURS_UPDATES):
+            rows = next(self._batches)
+            self._rows.append(rows)
+            update(self._state, self._data, rows, 1e-3, GR, 0, self._runtime)
+
+    def padding(self) -> float:
+        """Share of encoder tokens that are padding."""
+        lengths = self._data.source.lengths
+        real = taken = 0
+        for rows in self._rows:
+            for part in micro_batches(rows, lengths, GR.micro_batch_tokens):
+                real += int(lengths[part].sum())
+                taken += len(self._data.source.packed(part).tokens)
+        return 1 - real / taken
+
+
+class _Plain:
+    """Hugging Face T5 and a DataLoader over strings."""
+
+    def __init__(self, data: Examples) -> None:
+        from torch.utils.data import DataLoader
+        from transformers import T5Config, T5ForConditionalGeneration
+
+        names = instruments.VOCABULARY.tokens()
+        self._tokenizer = _tokenizer([n for n in names if n not in ("<pad>", "</s>")])
+        torch.manual_seed(0)
+        self._model = T5ForConditionalGeneration(
+            T5Config(
+                vocab_size=len(self._tokenizer), d_model=GR.d_model, d_kv=GR.d_kv,
+                d_ff=GR.d_ff, num_layers=GR.num_layers, num_heads=GR.num_heads,
+                dropout_rate=GR.dropout, decoder_start_token_id=0,
+            )
+        ).train()  # fmt: skip
+        self._optimizer = torch.optim.AdamW(self._model.parameters(), 1e-3, weight_decay=0.01)
+        texts = _Strings(data, names)
+        self._loader = DataLoader(
+            texts, _BATCH, shuffle=True, collate_fn=self._collate,  # type: ignore[arg-type]
+            generator=generator(0, "bench"),
+        )  # fmt: skip
+        self._batches: Iterator[Any] = iter(self._loader)
+
+    def _collate(self, pairs: list[tuple[str, str]]) -> dict[str, Tensor]:
+        sources, targets = zip(*pairs, strict=True)
+        batch = self._tokenizer(list(sources), padding="longest", return_tensors="pt")
+        labels = self._tokenizer(list(targets), padding="longest", return_tensors="pt")
+        ids = labels["input_ids"]
+        ids[ids == self._tokenizer.pad_token_id] = -100
+        return {
+            "input_ids": batch["input_ids"],
+            "attention_mask": batch["attention_mask"],
+            "labels": ids,
+        }
+
+    def __call__(self) -> None:
+        for _ in range(_PLAIN_UPDATES):
+            self._optimizer.zero_grad()
+            self._model(**next(self._batches)).loss.backward()
+            torch.nn.utils.clip_grad_norm_(self._model.parameters(), 1.0)
+            self._optimizer.step()
+
+
+class _Strings:
+    """Examples as the strings that JSON files of the field hold; the end token is added later."""
+
+    def __init__(self, data: Examples, names: list[str]) -> None:
+        self._data, self._names = data, np.array(names)
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def __getitem__(self, row: int) -> tuple[str, str]:
+        source, target = self._data.source, self._data.target[row]
+        tokens = source.flat[source.offsets[row] : source.offsets[row + 1]]
+        return "".join(self._names[tokens[:-1]]), "".join(self._names[target[:-1]])
+
+
+def _tokenizer(added: list[str]) -> Any:  # noqa: ANN401 - untyped
+    """A fast tokenizer of as many words as T5's, with the codes added, that ends with </s>."""
+    from tokenizers import Tokenizer, models, processors
+    from transformers import PreTrainedTokenizerFast
+
+    words = ["<pad>", "</s>", "<unk>", *(f"▁word{i}" for i in range(_WORDS - 3))]
+    tokenizer = Tokenizer(models.Unigram([(word, -float(i)) for i, word in enumerate(words)], 2))
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>"
+    )
+    fast.add_tokens(added)
+    fast.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="$A </s>", special_tokens=[("</s>", 1)]
+    )
+    return fast
+
+
+def _endless(data: Examples) -> Iterator[Tensor]:
+    epoch = 0
+    while True:
+        yield from epoch_batches(data.source.lengths, _BATCH, GR.length_pool, 0, epoch)
+        epoch += 1

@@ -1,0 +1,259 @@
+"""What T5 does between matrix products, in few passes over memory.
+
+Each has a plain form that the tests compare it with, gradients included. On a CPU these passes,
+not the products, are where a plain implementation of a small T5 spends its time.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.autograd import Function
+
+from macrec_core.recommender.packing import Layout
+
+_EPSILON = 1e-6  # T5's own
+
+
+class Dropout:
+    """Inverted dropout with masks from a stream of its own.
+
+    On a CPU the random bits come from NumPy, 16 for each value: torch draws them one value at a
+    time, which took a quarter of a training step. The rate is rounded to a 65,536th.
+
+    Args:
+        rate: share of values set to zero, below 1.
+        seed: of the stream.
+        device: of the masks.
+    """
+
+    def __init__(self, rate: float, seed: int, device: torch.device) -> None:
+        self._closed = round(rate * 65536)
+        self.scale = 65536 / (65536 - self._closed)
+        self._device = device
+        self._bits = np.random.SFC64(seed)
+        self._generator = torch.Generator(device).manual_seed(seed)
+
+    def mask(self, shape: torch.Size, dtype: torch.dtype) -> Tensor:
+        """Zeros and ones; multiply the result by `scale`."""
+        if self._device.type != "cpu":
+            kept = 1.0 - self._closed / 65536
+            mask = torch.empty(shape, dtype=dtype, device=self._device)
+            return mask.bernoulli_(kept, generator=self._generator)
+        count = shape.numel()
+        words = self._bits.random_raw((count + 3) // 4).view(np.int16)
+        bits = torch.from_numpy(words)[:count].view(shape)
+        # Into a tensor of the wanted type: by way of bool it takes four times as long.
+        return torch.ge(bits, self._closed - 32768, out=torch.empty(shape, dtype=dtype))
+
+    def apply(self, values: Tensor) -> Tensor:
+        """Values after dropout."""
+        return values * (self.mask(values.shape, values.dtype) * self.scale)
+
+
+class _RmsNorm(Function):
+    @staticmethod
+    def forward(ctx: Any, state: Tensor, weight: Tensor, dtype: torch.dtype) -> Tensor:  # noqa: ANN401
+        inverse = torch.rsqrt(state.square().mean(dim=1, keepdim=True) + _EPSILON)  # [T, 1]
+        ctx.save_for_backward(state, weight, inverse)
+        return (state * inverse * weight).to(dtype)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:  # noqa: ANN401
+        state, weight, inverse = ctx.saved_tensors
+        normed = state * inverse
+        gradient = gradient.float()
+        for_weight = (gradient * normed).sum(dim=0)
+        gradient = gradient * weight
+        mean = (gradient * normed).mean(dim=1, keepdim=True)
+        return (gradient - normed * mean) * inverse, for_weight, None
+
+
+def rms_norm(state: Tensor, weight: Tensor, dtype: torch.dtype) -> Tensor:
+    """T5's layer norm: rows [T, d] float32 over their root mean square, times weight [d].
+
+    Args:
+        state: rows.
+        weight: scale of each feature.
+        dtype: of the result.
+    """
+    normed: Tensor = _RmsNorm.apply(state, weight, dtype)
+    return normed
+
+
+class _FeedForward(Function):
+    @staticmethod
+    def forward(
+        ctx: Any,  # noqa: ANN401
+        rows: Tensor,
+        first: Tensor,
+        second: Tensor,
+        dropout: Dropout | None,
+    ) -> Tensor:
+        hidden = (rows @ first.T).relu_()  # [T, d_ff]
+        ctx.scale = 1.0
+        if dropout is not None:
+            hidden.mul_(dropout.mask(hidden.shape, hidden.dtype))
+            ctx.scale = dropout.scale
+        ctx.save_for_backward(rows, first, second, hidden)
+        output: Tensor = (hidden @ second.T) * ctx.scale
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:  # noqa: ANN401
+        rows, first, second, hidden = ctx.saved_tensors
+        gradient = gradient * ctx.scale
+        for_second = gradient.T @ hidden
+        # A value is zero where relu or dropout closed it: the mask need not be kept.
+        inner = torch.ops.aten.threshold_backward(gradient @ second, hidden, 0)
+        return inner @ first, inner.T @ rows, for_second, None
+
+
+def feed_forward(rows: Tensor, first: Tensor, second: Tensor, dropout: Dropout | None) -> Tensor:
+    """dropout(relu(rows first^T)) second^T.
+
+    Args:
+        rows: [T, d].
+        first: [d_ff, d].
+        second: [d, d_ff].
+        dropout: between the two; None for none.
+    """
+    output: Tensor = _FeedForward.apply(rows, first, second, dropout)
+    return output
+
+
+class _AddResidual(Function):
+    @staticmethod
+    def forward(ctx: Any, state: Tensor, branch: Tensor, dropout: Dropout) -> Tensor:  # noqa: ANN401
+        mask = dropout.mask(branch.shape, branch.dtype)
+        ctx.save_for_backward(mask)
+        ctx.scale = dropout.scale
+        return torch.add(state, branch * mask, alpha=dropout.scale)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:  # noqa: ANN401
+        (mask,) = ctx.saved_tensors
+        return gradient, (gradient * ctx.scale).to(mask.dtype) * mask, None
+
+
+def add_residual(state: Tensor, branch: Tensor, dropout: Dropout | None) -> Tensor:
+    """State [T, d] float32 plus a branch [T, d] after dropout."""
+    if dropout is None:
+        return state + branch
+    added: Tensor = _AddResidual.apply(state, branch, dropout)
+    return added
+
+
+class _ToSlots(Function):
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, layout: Layout) -> Tensor:  # noqa: ANN401
+        ctx.layout = layout
+        assert layout.index is not None
+        return rows.index_select(0, layout.index)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # noqa: ANN401
+        rows = gradient.index_select(0, ctx.layout.inverse)
+        rows[ctx.layout.num_tokens :] = 0.0
+        return rows, None
+
+
+def to_slots(rows: Tensor, layout: Layout) -> Tensor:
+    """Rows [rows, w] in the order of the layout's slots [slots, w]."""
+    if layout.index is None:
+        return rows
+    slots: Tensor = _ToSlots.apply(rows, layout)
+    return slots
+
+
+class _ToRows(Function):
+    @staticmethod
+    def forward(ctx: Any, slots: Tensor, layout: Layout) -> Tensor:  # noqa: ANN401
+        ctx.layout = layout
+        assert layout.inverse is not None
+        return slots.index_select(0, layout.inverse)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # noqa: ANN401
+        # Empty slots read the last row, whose gradient is zero since nothing depends on it.
+        return gradient.index_select(0, ctx.layout.index), None
+
+
+def to_rows(slots: Tensor, layout: Layout) -> Tensor:
+    """Slots [slots, w] in the order of the layout's rows [rows, w]."""
+    if layout.inverse is None:
+        return slots
+    rows: Tensor = _ToRows.apply(slots, layout)
+    return rows
+
+
+class _SplitHeads(Function):
+    @staticmethod
+    def forward(
+        ctx: Any,  # noqa: ANN401
+        rows: Tensor,
+        size: tuple[int, int],
+        parts: int,
+        num_heads: int,
+    ) -> tuple[Tensor, ...]:
+        ctx.shape = (*size, parts, num_heads, rows.shape[1] // (parts * num_heads))
+        split = rows.view(ctx.shape).permute(2, 0, 3, 1, 4)  # [parts, B, H, S, w]
+        return tuple(part.contiguous() for part in split)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:  # noqa: ANN401
+        # Straight to its place: autograd would first stack the parts, then transpose them.
+        rows = gradients[0].new_empty(ctx.shape)
+        for part, gradient in enumerate(gradients):
+            rows[:, :, part] = gradient.transpose(1, 2)
+        return rows.view(ctx.shape[0] * ctx.shape[1], -1), None, None, None
+
+
+def split_heads(
+    rows: Tensor, size: tuple[int, int], parts: int, num_heads: int
+) -> tuple[Tensor, ...]:
+    """Rows [B * S, parts * H * w] as `parts` tensors [B, H, S, w].
+
+    Args:
+        rows: projections side by side.
+        size: (B, S).
+        parts: projections.
+        num_heads: H.
+    """
+    split: tuple[Tensor, ...] = _SplitHeads.apply(rows, size, parts, num_heads)
+    return split
+
+
+def attention(
+    queries: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    bias: Tensor | None,
+    mask: Tensor | None,
+    dropout: Dropout | None,
+) -> Tensor:
+    """T5's attention, which does not scale by the width of a head.
+
+    Args:
+        queries: [B, H, T, w].
+        keys: [B, H, S, w].
+        values: [B, H, S, w].
+        bias: [H, T, S] float32, or None.
+        mask: [B, S] bool, False where a key is padding; None for no padding.
+        dropout: of the attention weights; None for none.
+
+    Returns:
+        [B, H, T, w].
+    """
+    scores = (queries @ keys.transpose(2, 3)).float()  # [B, H, T, S]
+    if bias is not None:
+        scores = scores + bias
+    if mask is not None:
+        scores = scores.masked_fill(~mask[:, None, None, :], -torch.inf)
+    weights = scores.softmax(dim=-1)
+    if dropout is not None:
+        weights = dropout.apply(weights)
+    return weights.to(values.dtype) @ values

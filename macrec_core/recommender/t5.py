@@ -1,0 +1,352 @@
+"""T5 (Raffel et al., 2020) on plain tensors: the network of the paper, written for speed.
+
+The same function of the same weights as Hugging Face's `T5ForConditionalGeneration` (relu, tied
+embeddings), with what a small model on short sequences needs: token rows without padding, fused
+projections, matrix products in `Mode.dtype` around a residual stream in float32, and dropout
+whose random numbers do not cost more than the matrix products. The tokens of a batch stand one
+after another as rows [tokens, d].
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from macrec_core.recommender.kernels import (
+    Dropout,
+    add_residual,
+    attention,
+    feed_forward,
+    rms_norm,
+    split_heads,
+    to_rows,
+    to_slots,
+)
+from macrec_core.recommender.packing import Layout, Packed
+
+NUM_BUCKETS = 32  # of relative positions, and the distance from which on all share the last one:
+MAX_DISTANCE = 128  # T5's own values
+PAD_ID, END_ID = 0, 1
+START_ID = PAD_ID  # decoding starts with padding, as in every T5
+
+
+@dataclass(frozen=True)
+class T5Shape:
+    """Sizes of the network.
+
+    Attributes:
+        vocabulary_size: tokens.
+        d_model: width of the residual stream.
+        d_kv: width of a head.
+        d_ff: width of the feed-forward layer.
+        num_layers: blocks of the encoder, and of the decoder.
+        num_heads: H.
+        dropout: rate while training.
+    """
+
+    vocabulary_size: int
+    d_model: int
+    d_kv: int
+    d_ff: int
+    num_layers: int
+    num_heads: int
+    dropout: float
+
+    @property
+    def inner(self) -> int:
+        """Width of all heads together."""
+        return self.num_heads * self.d_kv
+
+
+@dataclass(frozen=True)
+class Mode:
+    """How a pass is computed.
+
+    Attributes:
+        dtype: of matrix products and what they read; sums and norms are float32.
+        dropout: None for evaluation.
+    """
+
+    dtype: torch.dtype = torch.float32
+    dropout: Dropout | None = None
+
+
+EVALUATION = Mode()
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """What the encoder makes of packed sequences.
+
+    Attributes:
+        rows: [rows, d_model], after the final norm.
+        layout: of the rows.
+    """
+
+    rows: Tensor
+    layout: Layout
+
+
+@dataclass(frozen=True)
+class KeysValues:
+    """Keys and values of one chunk of encoded sequences for one decoder layer.
+
+    Attributes:
+        keys: [B, H, S, w].
+        values: [B, H, S, w].
+        mask: [B, S] bool, or None where no slot is empty.
+    """
+
+    keys: Tensor
+    values: Tensor
+    mask: Tensor | None
+
+
+class Block(nn.Module):
+    """Weights of one layer; `cross` adds the decoder's attention to the encoder's output."""
+
+    def __init__(self, shape: T5Shape, cross: bool) -> None:
+        super().__init__()
+        d, inner = shape.d_model, shape.inner
+        self.norm = nn.Parameter(torch.ones(d))
+        self.qkv = nn.Parameter(torch.empty(3 * inner, d))
+        self.out = nn.Parameter(torch.empty(d, inner))
+        if cross:
+            self.cross_norm = nn.Parameter(torch.ones(d))
+            self.cross_q = nn.Parameter(torch.empty(inner, d))
+            self.cross_kv = nn.Parameter(torch.empty(2 * inner, d))
+            self.cross_out = nn.Parameter(torch.empty(d, inner))
+        self.ff_norm = nn.Parameter(torch.ones(d))
+        self.ff_in = nn.Parameter(torch.empty(shape.d_ff, d))
+        self.ff_out = nn.Parameter(torch.empty(d, shape.d_ff))
+
+    def attend_self(self, state: Tensor, layout: Layout, bias: Tensor, mode: Mode) -> Tensor:
+        """Rows [rows, d] with self-attention added.
+
+        Args:
+            state: rows.
+            layout: of the rows.
+            bias: [H, S, S] of the longest sequence; shorter ones take its first places.
+            mode: precision and dropout.
+        """
+        normed = rms_norm(state, self.norm, mode.dtype)
+        slots = to_slots(project(normed, self.qkv), layout)
+        mixed = []
+        for chunk, part in zip(layout.chunks, _parts(slots, layout), strict=True):
+            size, length = (chunk.count, chunk.length), chunk.length
+            queries, keys, values = split_heads(part, size, 3, bias.shape[0])
+            own = bias[:, :length, :length]
+            mixed.append(
+                merge_heads(attention(queries, keys, values, own, chunk.mask, mode.dropout))
+            )
+        return add_residual(state, project(to_rows(_joined(mixed), layout), self.out), mode.dropout)
+
+    def attend_encoded(
+        self, state: Tensor, attended: list[KeysValues], places: int, mode: Mode
+    ) -> Tensor:
+        """Rows [B * places, d] with attention to the encoder's output added.
+
+        Args:
+            state: rows.
+            attended: what each chunk of sequences attends to.
+            places: queries of each sequence.
+            mode: precision and dropout.
+        """
+        normed = rms_norm(state, self.cross_norm, mode.dtype)
+        counts = [len(chunk.keys) for chunk in attended]
+        parts = project(normed, self.cross_q).split([count * places for count in counts])
+        mixed = []
+        for chunk, count, part in zip(attended, counts, parts, strict=True):
+            (queries,) = split_heads(part, (count, places), 1, chunk.keys.shape[1])
+            mixed.append(
+                merge_heads(
+                    attention(queries, chunk.keys, chunk.values, None, chunk.mask, mode.dropout)
+                )
+            )
+        return add_residual(state, project(_joined(mixed), self.cross_out), mode.dropout)
+
+    def feed_forward(self, state: Tensor, mode: Mode) -> Tensor:
+        """Rows [T, d] with the feed-forward layer added."""
+        normed = rms_norm(state, self.ff_norm, mode.dtype)
+        first, second = self.ff_in, self.ff_out
+        if isinstance(first, nn.Module):  # frozen
+            return state + project(first(normed, "relu"), second)
+        output = feed_forward(normed, first.to(mode.dtype), second.to(mode.dtype), mode.dropout)
+        return add_residual(state, output, mode.dropout)
+
+
+class Stack(nn.Module):
+    """Weights of the encoder or the decoder."""
+
+    def __init__(self, shape: T5Shape, cross: bool) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(Block(shape, cross) for _ in range(shape.num_layers))
+        self.position_bias = nn.Parameter(torch.empty(NUM_BUCKETS, shape.num_heads))
+        self.norm = nn.Parameter(torch.ones(shape.d_model))
+
+    @property
+    def layers(self) -> list[Block]:
+        """The blocks, which torch types as modules of any kind."""
+        return [block for block in self.blocks if isinstance(block, Block)]
+
+    def bias(self, length: int, bidirectional: bool) -> Tensor:
+        """Position bias [H, length, length] of self-attention; -inf where a token is ahead."""
+        buckets = position_buckets(length, bidirectional).to(self.position_bias.device)
+        bias = functional.embedding(buckets, self.position_bias).permute(2, 0, 1)
+        if bidirectional:
+            return bias
+        ahead = torch.ones(length, length, dtype=torch.bool, device=bias.device).triu(1)
+        return bias.masked_fill(ahead, -torch.inf)
+
+
+class T5(nn.Module):
+    """Encoder, decoder and one embedding for both and for the output.
+
+    Attributes:
+        shape: sizes.
+    """
+
+    def __init__(self, shape: T5Shape) -> None:
+        super().__init__()
+        self.shape = shape
+        # Of the inputs of both stacks and of the output.
+        self.embedding = nn.Parameter(torch.empty(shape.vocabulary_size, shape.d_model))
+        self.encoder = Stack(shape, cross=False)
+        self.decoder = Stack(shape, cross=True)
+        self.output: nn.Module | None = None  # of a frozen model, instead of the embedding
+
+    @torch.no_grad()
+    def initialise(self, draws: torch.Generator) -> None:
+        """Random weights as T5 starts from: normal, of deviation width ** -0.5 of what they read.
+
+        Queries are smaller by the width of a head, which is T5's substitute for scaling the
+        attention; the embedding has deviation 1. Norms are left at one.
+
+        Args:
+            draws: CPU generator.
+        """
+        shape, width = self.shape, self.shape.d_model**-0.5
+        deviations = {
+            "position_bias": width,
+            "cross_q": width * shape.d_kv**-0.5,
+            "cross_kv": width,
+            "out": shape.inner**-0.5,
+            "cross_out": shape.inner**-0.5,
+            "ff_in": width,
+            "ff_out": shape.d_ff**-0.5,
+            "embedding": 1.0,
+            "qkv": width,
+        }
+        for path, weight in self.named_parameters():
+            name = path.rsplit(".", 1)[-1]
+            if name in deviations:
+                weight.normal_(0.0, deviations[name], generator=draws)
+            if name == "qkv":
+                weight[: shape.inner] *= shape.d_kv**-0.5
+
+    def encode(self, source: Packed, mode: Mode = EVALUATION) -> Encoded:
+        """Encode packed token ids."""
+        layout = source.layout
+        state = dropped(functional.embedding(source.tokens, self.embedding), mode)
+        bias = self.encoder.bias(max(chunk.length for chunk in layout.chunks), bidirectional=True)
+        for block in self.encoder.layers:
+            state = block.attend_self(state, layout, bias, mode)
+            state = block.feed_forward(state, mode)
+        return Encoded(dropped(rms_norm(state, self.encoder.norm, mode.dtype), mode), layout)
+
+    def cross_keys_values(self, encoded: Encoded) -> list[list[KeysValues]]:
+        """What every decoder layer, and in it every chunk, attends to."""
+        layers, layout = self.decoder.layers, encoded.layout
+        # One product for all layers: they read the same rows.
+        weights = torch.cat([block.cross_kv for block in layers])
+        slots = to_slots(project(encoded.rows, weights), layout)
+        per_layer: list[list[KeysValues]] = [[] for _ in layers]
+        for chunk, part in zip(layout.chunks, _parts(slots, layout), strict=True):
+            size = (chunk.count, chunk.length)
+            split = split_heads(part, size, 2 * len(layers), self.shape.num_heads)
+            for layer, found in enumerate(per_layer):
+                found.append(KeysValues(split[2 * layer], split[2 * layer + 1], chunk.mask))
+        return per_layer
+
+    def decode(self, encoded: Encoded, tokens: Tensor, mode: Mode = EVALUATION) -> Tensor:
+        """Logits [B * T, vocabulary] float32 after decoder inputs [B, T]."""
+        layout = Layout.dense(*tokens.shape)
+        state = dropped(functional.embedding(tokens.flatten(), self.embedding), mode)
+        bias = self.decoder.bias(tokens.shape[1], bidirectional=False)
+        for block, attended in zip(
+            self.decoder.layers, self.cross_keys_values(encoded), strict=True
+        ):
+            state = block.attend_self(state, layout, bias, mode)
+            state = block.attend_encoded(state, attended, tokens.shape[1], mode)
+            state = block.feed_forward(state, mode)
+        return self.logits(dropped(rms_norm(state, self.decoder.norm, mode.dtype), mode))
+
+    def logits(self, rows: Tensor) -> Tensor:
+        """Logits [T, vocabulary] float32 of final decoder rows [T, d_model]."""
+        # With tied embeddings T5 scales down what it multiplies them by.
+        weight = self.embedding if self.output is None else self.output
+        logits: Tensor = project(rows, weight) * self.shape.d_model**-0.5
+        return logits.float()
+
+
+def project(rows: Tensor, weight: Tensor | nn.Module) -> Tensor:
+    """Rows [T, in] times weight [out, in], in the rows' precision.
+
+    Args:
+        rows: what to project.
+        weight: or a module that multiplies by one (`frozen`).
+    """
+    if isinstance(weight, nn.Module):
+        product: Tensor = weight(rows)
+        return product
+    return functional.linear(rows, weight.to(rows.dtype))
+
+
+def dropped(rows: Tensor, mode: Mode) -> Tensor:
+    """Rows after dropout."""
+    return rows if mode.dropout is None else mode.dropout.apply(rows)
+
+
+def position_buckets(length: int, bidirectional: bool) -> Tensor:
+    """T5's bucket [length, length] of every (query, key) distance.
+
+    Half of the buckets are exact distances, the others grow logarithmically to MAX_DISTANCE;
+    bidirectional stacks use one half of them for keys behind and one for keys ahead.
+    """
+    places = torch.arange(length)
+    distance = places[None, :] - places[:, None]  # key minus query
+    buckets = torch.zeros_like(distance)
+    count = NUM_BUCKETS
+    if bidirectional:
+        count //= 2
+        buckets += (distance > 0) * count
+        distance = distance.abs()
+    else:
+        distance = -distance.clamp(max=0)
+    exact = count // 2
+    scale = (count - exact) / torch.log(torch.tensor(MAX_DISTANCE / exact))
+    far = exact + (torch.log(distance.clamp(min=1) / exact) * scale).long()
+    return buckets + torch.where(distance < exact, distance, far.clamp(max=count - 1))
+
+
+def _parts(slots: Tensor, layout: Layout) -> tuple[Tensor, ...]:
+    parts: tuple[Tensor, ...] = slots.split([chunk.slots for chunk in layout.chunks])
+    return parts
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def merge_heads(mixed: Tensor) -> Tensor:
+    """[B, H, S, w] as rows [B * S, H * w]."""
+    batch, heads, length, width = mixed.shape
+    return mixed.transpose(1, 2).reshape(batch * length, heads * width)
+
+
+def parameter_count(model: nn.Module) -> int:
+    """Number of trained values, shared ones counted once."""
+    return sum(p.numel() for p in model.parameters())
