@@ -34,7 +34,7 @@ _OURS_UPDATES, _PLAIN_UPDATES = 4, 1
 
 GR = GrParams(
     d_model=128, d_kv=64, d_ff=1024, num_layers=4, num_heads=6, dropout=0.1,
-    batch_size=_BATCH, micro_batch_tokens=4096, length_pool=1, learning_rate=1e-3,
+    batch_size=_BATCH, micro_batch_tokens=4096, learning_rate=1e-3,
     weight_decay=0.01, warmup_fraction=0.01, max_grad_norm=1.0, label_smoothing=0.0,
     token_reduction="sum", max_epochs=1, max_steps=None, patience=1, select_by="loss",
     max_validation_users=None, lambda_implicit=0.0, temperature=0.1,
@@ -179,5 +179,5 @@ def _tokenizer(added: list[str]) -> Any:  # noqa: ANN401 - untyped
 def _endless(data: Examples) -> Iterator[Tensor]:
     epoch = 0
     while True:
-        yield from epoch_batches(data.source.lengths, _BATCH, GR.length_pool, 0, epoch)
+        yield from epoch_batches(len(data), _BATCH, 0, epoch)
         epoch += 1

@@ -12,30 +12,17 @@ from macrec_core.runtime import generator
 _COUNT_STEP = 16
 
 
-def epoch_batches(
-    lengths: Tensor, batch_size: int, length_pool: int, seed: int, epoch: int
-) -> list[Tensor]:
-    """Every example once, in an order that is a function of seed and epoch alone.
-
-    Random examples are drawn in pools of `length_pool` batches; a pool is sorted by length and
-    cut into batches, whose order is then random. A pool of one batch leaves batches purely
-    random; larger ones save padding and make the examples of a batch alike in length.
+def epoch_batches(count: int, batch_size: int, seed: int, epoch: int) -> list[Tensor]:
+    """Every example once, in a random order that is a function of seed and epoch alone.
 
     Args:
-        lengths: [n] source length of every example.
+        count: examples.
         batch_size: examples a batch; the last one may be smaller.
-        length_pool: batches a pool.
         seed: of the run.
         epoch: counted from 0.
     """
-    draws = generator(seed, "gr-order", epoch)
-    order = torch.randperm(len(lengths), generator=draws)
-    batches: list[Tensor] = []
-    for pool in order.split(batch_size * length_pool):
-        if length_pool > 1:
-            pool = pool[torch.argsort(lengths[pool], stable=True)]
-        batches += pool.split(batch_size)
-    return [batches[i] for i in torch.randperm(len(batches), generator=draws).tolist()]
+    order = torch.randperm(count, generator=generator(seed, "gr-order", epoch))
+    return list(order.split(batch_size))
 
 
 def micro_batches(rows: Tensor, lengths: Tensor, max_tokens: int) -> list[Tensor]:

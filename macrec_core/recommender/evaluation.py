@@ -71,10 +71,11 @@ def evaluate_recommender(
         targets: [users] item ids.
         params: beams, penalty, fusion, ambiguity, batch.
         runtime: where to decode, and the processes that share the users.
-        progress: counts users times modalities.
+        progress: counts users times modalities, this process's share of them.
     """
     model = freeze(model.to(runtime.device))
-    progress.start("histories decoded", len(targets) * len(modalities))
+    own = len(runtime.processes.share(torch.arange(len(targets))))
+    progress.start("histories decoded", own * len(modalities))
     rankings = {
         name: _decode(model, part, params, runtime, progress) for name, part in modalities.items()
     }
@@ -102,6 +103,8 @@ def _decode(
     log_probs = torch.zeros(count, params.num_beams, device=runtime.device)
     with out_of_memory_names("lower eval.batch_size"):
         for rows in runtime.processes.share(order).split(params.batch_size):
+            if not len(rows):  # more processes than users
+                continue
             packed = source.packed(rows)
             beams = beam_search(model, packed, trie, part.level_offsets, params.num_beams)
             users = rows.to(runtime.device)

@@ -57,7 +57,8 @@ class Dropout:
 class _RmsNorm(Function):
     @staticmethod
     def forward(ctx: Any, state: Tensor, weight: Tensor, dtype: torch.dtype) -> Tensor:  # noqa: ANN401
-        inverse = torch.rsqrt(state.square().mean(dim=1, keepdim=True) + _EPSILON)  # [T, 1]
+        norm = torch.linalg.vector_norm(state, dim=1, keepdim=True)  # [T, 1]
+        inverse = torch.rsqrt(norm.square() / state.shape[1] + _EPSILON)
         ctx.save_for_backward(state, weight, inverse)
         return (state * inverse * weight).to(dtype)
 
@@ -66,10 +67,10 @@ class _RmsNorm(Function):
         state, weight, inverse = ctx.saved_tensors
         normed = state * inverse
         gradient = gradient.float()
-        for_weight = (gradient * normed).sum(dim=0)
-        gradient = gradient * weight
-        mean = (gradient * normed).mean(dim=1, keepdim=True)
-        return (gradient - normed * mean) * inverse, for_weight, None
+        product = gradient * normed
+        mean = (product @ weight)[:, None] / len(weight)
+        for_state = torch.addcmul(gradient * weight, normed, mean, value=-1.0).mul_(inverse)
+        return for_state, product.sum(dim=0), None
 
 
 def rms_norm(state: Tensor, weight: Tensor, dtype: torch.dtype) -> Tensor:

@@ -15,6 +15,8 @@ from torch import Tensor
 # A chunk has a power of two of sequences and about so many slots, on a CPU: that many fit the
 # caches, and so few shapes occur that their kernels are compiled once (see `batches`).
 _CHUNK_SLOTS = 2048
+# On a GPU: few large steps, yet not all sequences as wide as the longest.
+_CHUNK_SEQUENCES = 512
 _ROW_STEP = 256  # numbers of rows are multiples of it, for the same reason
 
 
@@ -136,11 +138,11 @@ def lay_out(lengths: Tensor, device: torch.device) -> Layout:
 
     Args:
         lengths: on the CPU.
-        device: of the layout; a GPU gets a single chunk, since it prefers few large steps.
+        device: of the layout.
     """
     longest = lengths.tolist()
     total = sum(longest)
-    counts = [len(longest)] if device.type != "cpu" else _chunk_counts(longest)
+    counts = _chunk_counts(longest, device)
     firsts = torch.tensor([0, *counts]).cumsum(0)[:-1]
     widths = torch.stack([part.max() for part in lengths.split(counts)])
     if int((widths * torch.tensor(counts)).sum()) == total and total % _ROW_STEP == 0:
@@ -164,12 +166,16 @@ def lay_out(lengths: Tensor, device: torch.device) -> Layout:
     return Layout(tuple(chunks), index.to(device), inverse.to(device), total)
 
 
-def _chunk_counts(lengths: list[int]) -> list[int]:
-    """Sequences of each chunk: powers of two, as many as fit."""
+def _chunk_counts(lengths: list[int], device: torch.device) -> list[int]:
+    """Sequences of each chunk."""
     counts, start = [], 0
     while start < len(lengths):
-        wanted = max(1, min(_CHUNK_SLOTS // lengths[start], len(lengths) - start))
-        counts.append(1 << (wanted.bit_length() - 1))
+        left = len(lengths) - start
+        if device.type == "cpu":
+            wanted = max(1, min(_CHUNK_SLOTS // lengths[start], left))
+            counts.append(1 << (wanted.bit_length() - 1))
+        else:
+            counts.append(min(_CHUNK_SEQUENCES, left))
         start += counts[-1]
     return counts
 

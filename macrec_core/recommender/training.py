@@ -83,7 +83,8 @@ def train_recommender(
     processes all return the same.
 
     Raises:
-        MacrecError: the loss stops being finite, or memory does not suffice.
+        MacrecError: the loss stops being finite, memory does not suffice, or the processes
+            would not go on from the same update.
     """
     model = new_t5(data.vocabulary_size, params, generator(seed, "gr-weights"))
     model.to(runtime.device)
@@ -91,11 +92,12 @@ def train_recommender(
     saved = checkpoints.load()
     if saved is not None:
         state.restore(saved)
+    runtime.processes.check_same("updates made so far", state.step)
     steps_an_epoch = math.ceil(len(data.examples) / params.batch_size)
     total = steps_an_epoch * params.max_epochs
     if params.max_steps is not None:
         total = min(total, params.max_steps)
-    _warn_of_small_catalogue(data.examples, params)
+    _check_catalogue(data.examples, params, runtime)
     data = data.to(runtime.device)
     progress.start("T5 updates", total)
     progress.advance(state.step)
@@ -137,9 +139,7 @@ def _epoch(
     # Not step // steps_an_epoch: a checkpoint may lie between an epoch's last update and its
     # validation, and that epoch is still to be ended.
     epoch = len(state.history)
-    batches = epoch_batches(
-        data.examples.source.lengths, params.batch_size, params.length_pool, seed, epoch
-    )
+    batches = epoch_batches(len(data.examples), params.batch_size, seed, epoch)
     while state.step < min((epoch + 1) * steps_an_epoch, total):
         rows = batches[state.step - epoch * steps_an_epoch]
         rate = learning_rate(state.step, total, params)
@@ -183,9 +183,17 @@ def _end_epoch(
         state.stopped_by = "max_steps" if budget else "max_epochs"
 
 
-def _warn_of_small_catalogue(examples: Examples, params: GrParams) -> None:
+def _check_catalogue(examples: Examples, params: GrParams, runtime: Runtime) -> None:
     num_items = len(next(iter(examples.item_ids.values())))
-    if params.lambda_implicit and params.implicit_batch_size > num_items:
+    if not params.lambda_implicit:
+        return
+    if min(params.implicit_batch_size, num_items) < runtime.processes.count:
+        raise MacrecError(
+            f"gr.implicit_batch_size={params.implicit_batch_size} of {num_items} items: fewer "
+            f"than the {runtime.processes.count} processes; raise it or lower "
+            "runtime.num_processes"
+        )
+    if params.implicit_batch_size > num_items:
         log.warning(
             "gr.implicit_batch_size=%d: the catalogue has %d items, all of them are drawn",
             params.implicit_batch_size, num_items,

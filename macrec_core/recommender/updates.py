@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 
 from macrec_core.errors import MacrecError
+from macrec_core.processes import Processes
 from macrec_core.recommender.batches import micro_batches
 from macrec_core.recommender.kernels import Dropout
 from macrec_core.recommender.losses import implicit_alignment_loss, next_token_loss
@@ -158,7 +160,7 @@ def update(
     """
     processes = runtime.processes
     mode = Mode(runtime.autocast or torch.float32, _dropout(params, seed, state.step, runtime))
-    state.optimizer.zero_grad(set_to_none=processes.count == 1)
+    state.optimizer.zero_grad()
     # Sorted first, so that the processes' shares are of like length.
     by_length = rows[torch.argsort(data.source.lengths[rows], stable=True)]
     own = processes.share(by_length)
@@ -175,7 +177,7 @@ def update(
     if params.lambda_implicit and len(data.item_ids) > 1:
         values["implicit"] = _align_implicitly(state, data, params, seed, mode, runtime)
     weights = list(state.model.parameters())
-    processes.sum_([*(w.grad for w in weights if w.grad is not None), rec])
+    processes.sum_([*gradients(weights, processes), rec])
     values["loss"] = tokens * rec
     if "implicit" in values:
         values["loss"] = values["loss"] + params.lambda_implicit * values["implicit"]
@@ -185,6 +187,17 @@ def update(
     state.optimizer.step()
     state.step += 1
     state.note(values, rate)
+
+
+def gradients(weights: list[Parameter], processes: Processes) -> list[Tensor]:
+    """The weights' gradients, to be summed over the processes.
+
+    All processes send as many numbers: zeros from one to which no example has fallen.
+    """
+    for weight in weights:
+        if weight.grad is None and processes.count > 1:
+            weight.grad = torch.zeros_like(weight)
+    return [weight.grad for weight in weights if weight.grad is not None]
 
 
 def _dropout(params: GrParams, seed: int, step: int, runtime: Runtime) -> Dropout | None:

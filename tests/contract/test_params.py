@@ -92,12 +92,6 @@ def test_tokens_are_summed_or_averaged(raw_params, value):
     assert problem == f"gr.token_reduction={value!r}: Input should be 'sum' or 'mean'"
 
 
-def test_a_length_pool_is_at_least_one_batch(raw_params):
-    raw_params["gr"]["length_pool"] = 0
-    (problem,) = problems_of(raw_params)
-    assert problem.startswith("gr.length_pool=0: ")
-
-
 def test_tasks_do_not_repeat(raw_params):
     raw_params["seq2seq"]["tasks"] = ["recommend", "align_items", "recommend"]
     (problem,) = problems_of(raw_params)

@@ -73,9 +73,10 @@ def test_sequences_of_one_length_that_fill_whole_rows_are_not_moved():
     assert layout.num_tokens == 512
 
 
-def test_a_gpu_gets_one_chunk():
-    layout = lay_out(torch.tensor([9, 5, 3]), torch.device("meta"))
-    assert [(chunk.count, chunk.length) for chunk in layout.chunks] == [(3, 9)]
+def test_a_gpu_gets_few_large_chunks():
+    lengths = torch.tensor([9] * 3 + [5] * 600)
+    layout = lay_out(lengths, torch.device("meta"))
+    assert [(chunk.count, chunk.length) for chunk in layout.chunks] == [(512, 9), (91, 5)]
 
 
 def test_dense_is_the_layout_of_a_table():
