@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from macrec_core.recommender.kernels import rms_norm
+from macrec_core.recommender.kernels import merge_heads, rms_norm
 from macrec_core.recommender.packing import Packed
 from macrec_core.recommender.t5 import (
     END_ID,
@@ -24,7 +24,6 @@ from macrec_core.recommender.t5 import (
     T5,
     Block,
     Encoded,
-    merge_heads,
     project,
 )
 from macrec_core.recommender.trie import Trie

@@ -96,8 +96,8 @@ def _decode(
 ) -> Ranking:
     source, trie = part.source.to(runtime.device), part.trie.to(runtime.device)
     count = len(source)
-    # Sorted by length, so that little is padded; written back in the users' order.
-    order = torch.argsort(source.lengths, stable=True)
+    # Longest first, so that little is padded; written back in the users' order.
+    order = torch.argsort(source.lengths, descending=True, stable=True)
     # IDs from 1 on, so that zero says nothing found: the processes' findings add up.
     ids = torch.zeros(count, params.num_beams, dtype=torch.long, device=runtime.device)
     log_probs = torch.zeros(count, params.num_beams, device=runtime.device)

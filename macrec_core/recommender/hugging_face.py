@@ -16,7 +16,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from macrec_core.errors import MacrecError
-from macrec_core.recommender.t5 import END_ID, MAX_DISTANCE, NUM_BUCKETS, PAD_ID, START_ID, T5
+from macrec_core.recommender.positions import MAX_DISTANCE, NUM_BUCKETS
+from macrec_core.recommender.t5 import END_ID, PAD_ID, START_ID, T5
 from macrec_core.recommender.t5 import T5Shape as T5Shape
 
 _CONFIG, _GENERATION, _WEIGHTS = "config.json", "generation_config.json", "model.safetensors"
@@ -75,6 +76,7 @@ def config_of(shape: T5Shape) -> dict[str, Any]:
         "feed_forward_proj": "relu",
         "is_encoder_decoder": True,
         "tie_word_embeddings": True,
+        "scale_decoder_outputs": True,
         "relative_attention_num_buckets": NUM_BUCKETS,
         "relative_attention_max_distance": MAX_DISTANCE,
         "layer_norm_epsilon": 1e-6,

@@ -31,7 +31,7 @@ class Dropout:
     """
 
     def __init__(self, rate: float, seed: int, device: torch.device) -> None:
-        self._closed = round(rate * 65536)
+        self._closed = min(round(rate * 65536), 65535)
         self.scale = 65536 / (65536 - self._closed)
         self._device = device
         self._bits = np.random.SFC64(seed)
@@ -226,6 +226,12 @@ def split_heads(
     """
     split: tuple[Tensor, ...] = _SplitHeads.apply(rows, size, parts, num_heads)
     return split
+
+
+def merge_heads(mixed: Tensor) -> Tensor:
+    """[B, H, S, w] as rows [B * S, H * w]."""
+    batch, heads, length, width = mixed.shape
+    return mixed.transpose(1, 2).reshape(batch * length, heads * width)
 
 
 def attention(

@@ -8,6 +8,7 @@ side; for it the rows are put into slots, chunk by chunk of sequences of like le
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -106,13 +107,13 @@ class Sequences:
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
-    @property
+    @cached_property
     def lengths(self) -> Tensor:
         """[n] tokens of each sequence, on the CPU."""
         return self.offsets[1:] - self.offsets[:-1]
 
     def packed(self, rows: Tensor) -> Packed:
-        """Some sequences in the given order; few slots stay empty if they come by length.
+        """Some sequences in the given order; few slots stay empty if the longest come first.
 
         Args:
             rows: [B] int64 indices, on the CPU.
@@ -134,7 +135,7 @@ class Sequences:
 
 
 def lay_out(lengths: Tensor, device: torch.device) -> Layout:
-    """Rows and slots of sequences of the given lengths [B], in this order.
+    """Rows and slots of sequences of the given lengths [B], in this order, best the longest first.
 
     Args:
         lengths: on the CPU.

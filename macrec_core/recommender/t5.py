@@ -20,15 +20,15 @@ from macrec_core.recommender.kernels import (
     add_residual,
     attention,
     feed_forward,
+    merge_heads,
     rms_norm,
     split_heads,
     to_rows,
     to_slots,
 )
 from macrec_core.recommender.packing import Layout, Packed
+from macrec_core.recommender.positions import NUM_BUCKETS, places_ahead, position_buckets
 
-NUM_BUCKETS = 32  # of relative positions, and the distance from which on all share the last one:
-MAX_DISTANCE = 128  # T5's own values
 PAD_ID, END_ID = 0, 1
 START_ID = PAD_ID  # decoding starts with padding, as in every T5
 
@@ -194,12 +194,10 @@ class Stack(nn.Module):
 
     def bias(self, length: int, bidirectional: bool) -> Tensor:
         """Position bias [H, length, length] of self-attention; -inf where a token is ahead."""
-        buckets = position_buckets(length, bidirectional).to(self.position_bias.device)
+        device = self.position_bias.device
+        buckets = position_buckets(length, bidirectional, device)
         bias = functional.embedding(buckets, self.position_bias).permute(2, 0, 1)
-        if bidirectional:
-            return bias
-        ahead = torch.ones(length, length, dtype=torch.bool, device=bias.device).triu(1)
-        return bias.masked_fill(ahead, -torch.inf)
+        return bias if bidirectional else bias.masked_fill(places_ahead(length, device), -torch.inf)
 
 
 class T5(nn.Module):
@@ -288,8 +286,8 @@ class T5(nn.Module):
         """Logits [T, vocabulary] float32 of final decoder rows [T, d_model]."""
         # With tied embeddings T5 scales down what it multiplies them by.
         weight = self.embedding if self.output is None else self.output
-        logits: Tensor = project(rows, weight) * self.shape.d_model**-0.5
-        return logits.float()
+        logits: Tensor = project(rows, weight).float()
+        return logits.mul(self.shape.d_model**-0.5)
 
 
 def project(rows: Tensor, weight: Tensor | nn.Module) -> Tensor:
@@ -310,28 +308,6 @@ def dropped(rows: Tensor, mode: Mode) -> Tensor:
     return rows if mode.dropout is None else mode.dropout.apply(rows)
 
 
-def position_buckets(length: int, bidirectional: bool) -> Tensor:
-    """T5's bucket [length, length] of every (query, key) distance.
-
-    Half of the buckets are exact distances, the others grow logarithmically to MAX_DISTANCE;
-    bidirectional stacks use one half of them for keys behind and one for keys ahead.
-    """
-    places = torch.arange(length)
-    distance = places[None, :] - places[:, None]  # key minus query
-    buckets = torch.zeros_like(distance)
-    count = NUM_BUCKETS
-    if bidirectional:
-        count //= 2
-        buckets += (distance > 0) * count
-        distance = distance.abs()
-    else:
-        distance = -distance.clamp(max=0)
-    exact = count // 2
-    scale = (count - exact) / torch.log(torch.tensor(MAX_DISTANCE / exact))
-    far = exact + (torch.log(distance.clamp(min=1) / exact) * scale).long()
-    return buckets + torch.where(distance < exact, distance, far.clamp(max=count - 1))
-
-
 def _parts(slots: Tensor, layout: Layout) -> tuple[Tensor, ...]:
     parts: tuple[Tensor, ...] = slots.split([chunk.slots for chunk in layout.chunks])
     return parts
@@ -339,12 +315,6 @@ def _parts(slots: Tensor, layout: Layout) -> tuple[Tensor, ...]:
 
 def _joined(parts: list[Tensor]) -> Tensor:
     return parts[0] if len(parts) == 1 else torch.cat(parts)
-
-
-def merge_heads(mixed: Tensor) -> Tensor:
-    """[B, H, S, w] as rows [B * S, H * w]."""
-    batch, heads, length, width = mixed.shape
-    return mixed.transpose(1, 2).reshape(batch * length, heads * width)
 
 
 def parameter_count(model: nn.Module) -> int:

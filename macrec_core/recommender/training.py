@@ -88,7 +88,7 @@ def train_recommender(
     """
     model = new_t5(data.vocabulary_size, params, generator(seed, "gr-weights"))
     model.to(runtime.device)
-    state = State(model, params)
+    state = State(model, params, lambda: checkpoints.last)
     saved = checkpoints.load()
     if saved is not None:
         state.restore(saved)
@@ -164,10 +164,10 @@ def _end_epoch(
     if params.select_by == "ndcg@10":
         row["validation_ndcg@10"] = validation_ndcg(state.model, data.validation, runtime)
         value = -row["validation_ndcg@10"]
-    if not math.isfinite(value):
-        raise MacrecError(
-            f"T5 validation value is {value} after update {state.step}; lower gr.learning_rate "
-            "or set runtime.precision to 'float32'"
+    if not (math.isfinite(value) and math.isfinite(row["validation_loss"])):
+        raise state.not_finite(
+            f"validation value is {value}, validation loss {row['validation_loss']} after update "
+            f"{state.step}"
         )
     state.history.append({"epoch": len(state.history) + 1.0, "update": float(state.step), **row})
     if value < state.best_value:

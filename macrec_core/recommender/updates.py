@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch.nn import Parameter
 
+from macrec_core.adamw import AdamW
 from macrec_core.errors import MacrecError
-from macrec_core.processes import Processes
 from macrec_core.recommender.batches import micro_batches
 from macrec_core.recommender.kernels import Dropout
 from macrec_core.recommender.losses import implicit_alignment_loss, next_token_loss
@@ -51,12 +50,23 @@ class Examples:
 
 
 class State:
-    """Everything that a checkpoint holds."""
+    """Everything that a checkpoint holds.
 
-    def __init__(self, model: T5, params: GrParams) -> None:
-        self.model = model
+    Args:
+        model: trained in place.
+        params: section `gr`.
+        last_checkpoint: names the last good one, for error messages.
+    """
+
+    def __init__(
+        self,
+        model: T5,
+        params: GrParams,
+        last_checkpoint: Callable[[], str] = lambda: "none was saved",
+    ) -> None:
+        self.model, self._last_checkpoint = model, last_checkpoint
         # fused: one pass over the weights; chosen for good, since each kind rounds otherwise.
-        self.optimizer = torch.optim.AdamW(
+        self.optimizer = AdamW(
             model.parameters(), params.learning_rate, weight_decay=params.weight_decay, fused=True
         )
         self.step = 0
@@ -105,7 +115,7 @@ class State:
         Raises:
             MacrecError: one of them is not finite.
         """
-        unseen, self._unseen = self._unseen, []
+        unseen = self._unseen
         if not unseen:
             return
         names = list(unseen[0][0])
@@ -115,13 +125,21 @@ class State:
             values = dict(zip(names, row, strict=True))
             norm = values.pop("norm")
             if not (math.isfinite(values["loss"]) and math.isfinite(norm)):
-                raise MacrecError(
-                    f"T5 loss is {values['loss']}, gradient norm {norm} at update "
-                    f"{first + place}, learning rate {rate:.3g}; lower gr.learning_rate or set "
-                    "runtime.precision to 'float32'"
+                raise self.not_finite(
+                    f"loss is {values['loss']}, gradient norm {norm} at update {first + place}, "
+                    f"learning rate {rate:.3g}"
                 )
             for name, value in {**values, "updates": 1.0}.items():
                 self.sums[name] = self.sums.get(name, 0.0) + value
+        # Only now: after a loss that is not finite every look, and so every snapshot, fails.
+        self._unseen = []
+
+    def not_finite(self, what: str) -> MacrecError:
+        """The error of a value that is no number, with the remedy."""
+        return MacrecError(
+            f"T5 {what}; lower gr.learning_rate or set runtime.precision to 'float32' "
+            f"(last good checkpoint: {self._last_checkpoint()})"
+        )
 
 
 def learning_rate(step: int, total: int, params: GrParams) -> float:
@@ -177,7 +195,7 @@ def update(
     if params.lambda_implicit and len(data.item_ids) > 1:
         values["implicit"] = _align_implicitly(state, data, params, seed, mode, runtime)
     weights = list(state.model.parameters())
-    processes.sum_([*gradients(weights, processes), rec])
+    processes.sum_gradients_(weights, [rec])
     values["loss"] = tokens * rec
     if "implicit" in values:
         values["loss"] = values["loss"] + params.lambda_implicit * values["implicit"]
@@ -187,17 +205,6 @@ def update(
     state.optimizer.step()
     state.step += 1
     state.note(values, rate)
-
-
-def gradients(weights: list[Parameter], processes: Processes) -> list[Tensor]:
-    """The weights' gradients, to be summed over the processes.
-
-    All processes send as many numbers: zeros from one to which no example has fallen.
-    """
-    for weight in weights:
-        if weight.grad is None and processes.count > 1:
-            weight.grad = torch.zeros_like(weight)
-    return [weight.grad for weight in weights if weight.grad is not None]
 
 
 def _dropout(params: GrParams, seed: int, step: int, runtime: Runtime) -> Dropout | None:

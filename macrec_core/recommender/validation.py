@@ -90,7 +90,7 @@ def validation_ndcg(model: T5, data: Validation, runtime: Runtime) -> float:
 
 
 def _by_length(source: Sequences, runtime: Runtime) -> list[Tensor]:
-    """This process's rows in parts of similar length; none where others have them all."""
-    by_length = torch.argsort(source.lengths, stable=True)
+    """This process's rows in parts, longest first; none where others have them all."""
+    by_length = torch.argsort(source.lengths, descending=True, stable=True)
     own = runtime.processes.share(by_length)
     return list(own.split(_BATCH)) if len(own) else []

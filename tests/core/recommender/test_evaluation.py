@@ -8,6 +8,7 @@ import torch
 
 from macrec_core.metrics import ranking_metrics
 from macrec_core.progress import Silent
+from macrec_core.recommender import packing
 from macrec_core.recommender.evaluation import Decodable, evaluate_recommender
 from macrec_core.recommender.packing import Sequences
 from macrec_core.recommender.trie import build_trie
@@ -167,3 +168,22 @@ def test_metrics_of_ranks_by_hand():
             "ndcg@10": (1 + 1 / math.log2(4) + 1 / math.log2(7) + 1) / 6,
         }
     )
+
+
+def test_histories_come_longest_first(
+    model, modalities, targets, committed_params, cpu, monkeypatch
+):
+    plain, seen = packing.lay_out, []
+
+    def recorded(lengths, device):
+        seen.append(lengths)
+        return plain(lengths, device)
+
+    monkeypatch.setattr(packing, "lay_out", recorded)
+    params = committed_params.eval.model_copy(update={"num_beams": 2, "batch_size": 5})
+    evaluate_recommender(model, modalities, targets, params, cpu, Silent())
+    for parts in (seen[:3], seen[3:]):
+        lengths = torch.cat(parts)
+        assert len(lengths) == USERS
+        assert (lengths.diff() <= 0).all()
+        assert lengths[0] > lengths[-1]

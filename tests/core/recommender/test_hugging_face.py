@@ -57,6 +57,7 @@ def test_a_folder_without_a_model_is_an_error(tmp_path):
         ({"feed_forward_proj": "gated-gelu"}, "feed_forward_proj is 'gated-gelu', expected 'relu'"),
         ({"num_decoder_layers": 5}, "num_decoder_layers is 5, expected 2"),
         ({"tie_word_embeddings": False}, "tie_word_embeddings is False"),
+        ({"scale_decoder_outputs": False}, "scale_decoder_outputs is False"),
         ({"num_layers": 1, "num_decoder_layers": 1}, r"weights missing or unknown"),
         ({"d_ff": 64}, r"wi.weight is \(32, 16\), expected \(64, 16\)"),
     ],

@@ -4,6 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from macrec_core.recommender import packing
 from macrec_core.recommender.kernels import to_rows, to_slots
 from macrec_core.recommender.packing import Layout, Packed, Sequences, lay_out
 
@@ -84,6 +85,21 @@ def test_dense_is_the_layout_of_a_table():
     assert packed.tokens.tolist() == [5, 6, 7, 8, 9, 1]
     assert packed.layout == Layout.dense(3, 2)
     assert packed.count == 3
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.integers(1, 900), min_size=1, max_size=60))
+def test_chunks_keep_to_their_slots_where_the_longest_come_first(lengths):
+    layout = lay_out(torch.tensor(sorted(lengths, reverse=True)), CPU)
+    assert all(chunk.slots <= packing._CHUNK_SLOTS for chunk in layout.chunks)
+    assert all(chunk.count.bit_count() == 1 for chunk in layout.chunks)  # powers of two
+
+
+def test_chunks_are_as_large_as_fit():
+    layout = lay_out(torch.tensor([8] * 300 + [4] * 5), CPU)
+    assert [(chunk.count, chunk.length) for chunk in layout.chunks] == [
+        (256, 8), (32, 8), (16, 8), (1, 4),
+    ]  # fmt: skip
 
 
 def test_lengths_and_device_are_kept():

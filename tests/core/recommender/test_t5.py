@@ -12,7 +12,8 @@ from macrec_core.recommender import packing
 from macrec_core.recommender.hugging_face import config_of, to_names
 from macrec_core.recommender.kernels import Dropout
 from macrec_core.recommender.packing import Packed
-from macrec_core.recommender.t5 import T5, Mode, T5Shape, parameter_count, position_buckets
+from macrec_core.recommender.positions import position_buckets
+from macrec_core.recommender.t5 import T5, Mode, T5Shape, parameter_count
 
 WORDS, CPU = 50, torch.device("cpu")
 MIXED = (140, 1, 131, 17, 70, 9, 33, 2)  # beyond MAX_DISTANCE and down to one token
@@ -120,7 +121,7 @@ def test_position_buckets_are_hugging_faces(bidirectional):
     expected = T5Attention._relative_position_bucket(
         places[None, :] - places[:, None], bidirectional, 32, 128
     )
-    assert torch.equal(position_buckets(400, bidirectional), expected)
+    assert torch.equal(position_buckets(400, bidirectional, torch.device("cpu")), expected)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -213,7 +214,7 @@ def test_dropout_stands_where_hugging_faces_stands(make_t5, hugging_face, pack, 
 
 
 def test_the_gradient_under_dropout_is_the_slope_of_the_loss_of_the_same_masks(make_t5, pack):
-    model = make_t5(WORDS, scale=1.2)
+    model = make_t5(WORDS, scale=1.0)
     batch = Batch(pack, (12, 9, 9, 4, 1), 4)
 
     def loss():
@@ -223,10 +224,10 @@ def test_the_gradient_under_dropout_is_the_slope_of_the_loss_of_the_same_masks(m
     for name, weights in model.named_parameters():
         size = weights.grad.norm()
         assert size > 0, name
-        step = weights.grad / size * 0.01  # uphill, where the slope is the gradient's length
+        step = weights.grad / size * 0.002  # uphill, where the slope is the gradient's length
         with torch.no_grad():
             higher, lower = (_moved(weights, way * step, loss) for way in (1, -1))
-        assert (higher - lower) / 0.02 == pytest.approx(float(size), rel=0.05), name
+        assert (higher - lower) / 0.004 == pytest.approx(float(size), rel=0.05), name
 
 
 def _moved(weights, step, loss):

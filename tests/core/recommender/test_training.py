@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from macrec_core.adamw import AdamW
 from macrec_core.checkpoints import Checkpoints
 from macrec_core.errors import MacrecError
 from macrec_core.progress import Silent
+from macrec_core.recommender import updates
 from macrec_core.recommender.decoding import beam_search
 from macrec_core.recommender.hugging_face import save_t5
 from macrec_core.recommender.losses import next_token_loss
@@ -71,7 +73,7 @@ def test_micro_batches_give_the_gradient_of_one_big_batch(
     train, toy, tiny_gr, monkeypatch, micro, reduction, factor
 ):
     # Plain gradient descent of rate 1 for one update: the change of weights is the gradient.
-    monkeypatch.setattr(torch.optim, "AdamW", lambda weights, lr, **_: torch.optim.SGD(weights, lr))
+    monkeypatch.setattr(updates, "AdamW", lambda weights, lr, **_: torch.optim.SGD(weights, lr))
     params = tiny_gr.model_copy(
         update={"batch_size": 1000, "micro_batch_tokens": micro, "max_steps": 1,
                 "token_reduction": reduction, "learning_rate": 1.0, "warmup_fraction": 0.0,
@@ -264,19 +266,19 @@ def test_a_loss_that_is_no_number_is_an_error_naming_update_and_learning_rate(tr
 
 def test_a_validation_value_that_is_no_number_is_an_error(train, toy, tiny_gr, monkeypatch):
     monkeypatch.setattr("macrec_core.recommender.training.validation_loss", lambda *_: float("nan"))
-    with pytest.raises(MacrecError, match=r"is nan after update 5.*lower gr\.learning_rate"):
+    with pytest.raises(MacrecError, match=r"validation loss nan after update 5; lower gr\.learning_rate"):
         train(toy, tiny_gr.model_copy(update={"max_steps": 5}))
 
 
 def test_the_learning_rate_warms_up_and_falls_to_zero(train, toy, tiny_gr, monkeypatch):
     rates = []
-    plain = torch.optim.AdamW.step
+    plain = AdamW.step
 
     def step(self, *arguments, **named):
         rates.append(self.param_groups[0]["lr"])
         return plain(self, *arguments, **named)
 
-    monkeypatch.setattr(torch.optim.AdamW, "step", step)
+    monkeypatch.setattr(AdamW, "step", step)
     params = tiny_gr.model_copy(
         update={"max_steps": 10, "warmup_fraction": 0.2, "learning_rate": 0.01}
     )

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from macrec_core.recommender import packing
 from macrec_core.recommender import validation as module
 from macrec_core.recommender.packing import Packed, Sequences
 from macrec_core.recommender.trie import build_trie
@@ -80,3 +81,22 @@ def test_ndcg_is_that_of_each_user_ranked_alone(model, data, cpu, monkeypatch):
 def test_the_model_is_measured_without_dropout(make_t5, data, cpu):
     noisy, plain = (make_t5(2 + 2 * LEVELS * SIZE, dropout=rate) for rate in (0.5, 0.0))
     assert validation_loss(noisy, data, cpu) == validation_loss(plain, data, cpu)
+
+
+def test_histories_come_longest_first(model, data, cpu, monkeypatch):
+    # In the other order the chunks of `packing` would be as many as fit of the shortest.
+    plain, seen = packing.lay_out, []
+
+    def recorded(lengths, device):
+        seen.append(lengths)
+        return plain(lengths, device)
+
+    monkeypatch.setattr(packing, "lay_out", recorded)
+    monkeypatch.setattr(module, "_BATCH", 4)
+    validation_loss(model, data, cpu)
+    validation_ndcg(model, data, cpu)
+    assert sum(map(len, seen)) == 2 * 2 * USERS
+    for modality in range(4):
+        lengths = torch.cat(seen[3 * modality : 3 * modality + 3])
+        assert (lengths.diff() <= 0).all()
+        assert lengths[0] > lengths[-1]
