@@ -1,4 +1,4 @@
-# make repro | test | check | clean
+# make repro | test | check | bench | clean
 #
 # Needs Python 3.11-3.13, git and GNU make; everything else goes into .venv. Another Python:
 # `make repro PYTHON=python3.12`.
@@ -8,7 +8,7 @@ PYTHON ?= python3
 .DEFAULT_GOAL := help
 # `make -j` would run the pipeline and the tests at once, in one working tree.
 .NOTPARALLEL:
-.PHONY: help repro test check clean .venv
+.PHONY: help repro test check bench clean .venv
 
 # Relative names only: make splits absolute ones at spaces.
 BIN := .venv/bin
@@ -22,6 +22,8 @@ help:
 	@echo "make repro   install, run the pipeline, print the results table"
 	@echo "make test    install, run all tests"
 	@echo "make check   install, then lint, types and the artifacts present"
+	@echo "make bench   install, measure the speed of every work against a plain version;"
+	@echo "             make bench ONLY=t5_training measures one work, ONLY='a b' two"
 	@echo "make clean   remove .venv and all that can be made again; DVC's cache stays"
 
 repro: $(INSTALLED)
@@ -38,6 +40,9 @@ check: $(INSTALLED)
 	$(BIN)/python -m mypy
 	@if [ -d artifacts ]; then $(BIN)/python -m stages check; \
 	else echo "no artifacts to check; 'make repro' makes them"; fi
+
+bench: $(INSTALLED)
+	$(ON_PATH) python -m benchmarks $(ONLY)
 
 clean:
 	rm -rf .venv artifacts scratch metrics/cells

@@ -21,6 +21,8 @@ from benchmarks import instruments
 from benchmarks.measure import Row, interleaved, matrix_rate, row
 from macrec_core.params import GrParams
 from macrec_core.recommender.batches import epoch_batches, micro_batches
+from macrec_core.recommender.hugging_face import config_of
+from macrec_core.recommender.t5 import T5Shape
 from macrec_core.recommender.training import new_t5
 from macrec_core.recommender.updates import Examples, State, update
 from macrec_core.runtime import Runtime, computes_bfloat16, generator
@@ -109,20 +111,18 @@ class _Plain:
         names = instruments.VOCABULARY.tokens()
         self._tokenizer = _tokenizer([n for n in names if n not in ("<pad>", "</s>")])
         torch.manual_seed(0)
-        self._model = T5ForConditionalGeneration(
-            T5Config(
-                vocab_size=len(self._tokenizer), d_model=GR.d_model, d_kv=GR.d_kv,
-                d_ff=GR.d_ff, num_layers=GR.num_layers, num_heads=GR.num_heads,
-                dropout_rate=GR.dropout, decoder_start_token_id=0,
-            )
-        ).train()  # fmt: skip
+        shape = T5Shape(
+            len(self._tokenizer), GR.d_model, GR.d_kv, GR.d_ff, GR.num_layers, GR.num_heads,
+            GR.dropout,
+        )  # fmt: skip
+        self._model = T5ForConditionalGeneration(T5Config(**config_of(shape))).train()
         self._optimizer = torch.optim.AdamW(self._model.parameters(), 1e-3, weight_decay=0.01)
         texts = _Strings(data, names)
-        self._loader = DataLoader(
+        loader: Any = DataLoader(
             texts, _BATCH, shuffle=True, collate_fn=self._collate,  # type: ignore[arg-type]
             generator=generator(0, "bench"),
         )  # fmt: skip
-        self._batches: Iterator[Any] = iter(self._loader)
+        self._batches: Iterator[Any] = iter(loader)
 
     def _collate(self, pairs: list[tuple[str, str]]) -> dict[str, Tensor]:
         sources, targets = zip(*pairs, strict=True)

@@ -11,21 +11,86 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from macrec_core.contracts import KeyOrder, cast_table, check_names, check_values
+from macrec_core.contracts import check_same_items as check_same_items
 from macrec_core.errors import MacrecError
 from macrec_core.schemas import Contract, contract_of
 
 _NAME = b"macrec.artifact"
 _VERSION = b"macrec.version"
 _INFO = b"macrec.info"
+
+
+class ArtifactWriter:
+    """Writes one artifact a chunk at a time; see `artifact_writer`.
+
+    Args:
+        path: target file, which errors name.
+        contract: what the chunks must meet.
+        parquet: the open file.
+    """
+
+    def __init__(self, path: Path, contract: Contract, parquet: pq.ParquetWriter) -> None:
+        self._path = path
+        self._contract = contract
+        self._parquet = parquet
+        self._order = KeyOrder(path, contract)
+
+    def write(self, table: pa.Table) -> None:
+        """Check the next rows and append them as a row group of their own.
+
+        Raises:
+            MacrecError: they break the contract, alone or after the rows before them.
+        """
+        table = cast_table(self._path, table, self._contract)
+        check_values(self._path, table, self._contract)
+        self._order.check(table)
+        self._parquet.write_table(table)
+
+
+@contextmanager
+def artifact_writer(
+    path: Path, contract: Contract, info: Mapping[str, object] | None = None
+) -> Iterator[ArtifactWriter]:
+    """A writer of chunks whose file takes its place if the block succeeds.
+
+    Equal chunks give equal bytes; the chunks' sizes are part of them.
+
+    Args:
+        path: target file; its folder is made if missing.
+        contract: what the chunks must meet, keys across chunks included.
+        info: small facts about the origin (encoder, weight hash), kept in the metadata.
+    """
+    metadata = {
+        _NAME: contract.name.encode(),
+        _VERSION: str(contract.version).encode(),
+        _INFO: json.dumps(dict(info or {}), sort_keys=True).encode(),
+    }
+    # Tokens and vectors inside lists: a dictionary or minima of them cost as much time as all
+    # else together, and without the dictionary zstd makes the files smaller. A dense key takes
+    # no room as differences.
+    dense = contract.key if contract.dense_key else ()
+    flat = [field.name for field in contract.schema if not pa.types.is_nested(field.type)]
+    with (
+        atomic_path(path) as temporary,
+        pq.ParquetWriter(
+            temporary,
+            contract.schema.with_metadata(metadata),
+            compression="zstd",
+            use_dictionary=[name for name in flat if name not in dense],
+            column_encoding=dict.fromkeys(dense, "DELTA_BINARY_PACKED"),
+            write_statistics=flat,
+        ) as parquet,
+    ):
+        yield ArtifactWriter(path, contract, parquet)
 
 
 def write_artifact(
@@ -42,28 +107,51 @@ def write_artifact(
     Raises:
         MacrecError: the table breaks the contract; nothing is written.
     """
-    table = _cast(path, table, contract)
-    check_table(path, table, contract)
-    metadata = {
-        _NAME: contract.name.encode(),
-        _VERSION: str(contract.version).encode(),
-        _INFO: json.dumps(dict(info or {}), sort_keys=True).encode(),
-    }
-    with atomic_path(path) as temporary:
-        pq.write_table(table.replace_schema_metadata(metadata), temporary, compression="zstd")
+    with artifact_writer(path, contract, info) as writer:
+        writer.write(table)
 
 
-def read_artifact(path: Path, contract: Contract) -> pa.Table:
+def read_artifact(path: Path, contract: Contract, columns: Sequence[str] | None = None) -> pa.Table:
     """Read a table and check it against its contract.
+
+    Args:
+        path: the file.
+        contract: what it must meet.
+        columns: the only ones to read and check; None for all. The key is checked only if its
+            columns are among them.
 
     Raises:
         MacrecError: missing or truncated file, other artifact, other version, other columns,
             nulls, NaN, or a key that repeats; the message names file and column.
     """
-    table = read_any(path)
-    _check_identity(path, table, contract)
-    check_table(path, table, contract)
-    return table
+    with _opened(path, contract) as file:
+        table = file.read(columns=columns)
+    check_values(path, table, contract)
+    KeyOrder(path, contract).check(table)
+    return table if columns is None else table.select(columns)
+
+
+def read_chunks(
+    path: Path, contract: Contract, rows: int, columns: Sequence[str] | None = None
+) -> Iterator[pa.Table]:
+    """Read and check a table of any length, `rows` rows at a time; the last chunk may be shorter.
+
+    Args:
+        path: the file.
+        contract: what it must meet.
+        rows: rows a chunk.
+        columns: as in `read_artifact`.
+
+    Raises:
+        MacrecError: see `read_artifact`; a key is checked up to the chunk that is given out.
+    """
+    order = KeyOrder(path, contract)
+    with _opened(path, contract) as file:
+        for batch in file.iter_batches(rows, columns=columns):
+            table = pa.Table.from_batches([batch])
+            check_values(path, table, contract)
+            order.check(table)
+            yield table if columns is None else table.select(columns)
 
 
 def read_embeddings(path: Path) -> np.ndarray:
@@ -72,22 +160,16 @@ def read_embeddings(path: Path) -> np.ndarray:
     Raises:
         MacrecError: see `read_artifact`.
     """
-    contract = contract_of("embeddings", read_any(path).schema)
+    with _opened(path) as file:
+        contract = contract_of("embeddings", file.schema_arrow)
     assert contract is not None  # the name is a known one
     return matrix(read_artifact(path, contract), "embedding").copy()
 
 
 def read_any(path: Path) -> pa.Table:
     """Read an artifact of a kind not known beforehand; its contract is not checked."""
-    try:
-        # partitioning=None: a folder named `text=1` above the file is not a column.
-        return pq.read_table(path, partitioning=None)
-    except FileNotFoundError as error:
-        raise MacrecError(f"{path}: does not exist; run the stage that makes it") from error
-    except (pa.ArrowInvalid, OSError) as error:
-        raise MacrecError(
-            f"{path}: is no readable Parquet file ({error}); make it again"
-        ) from error
+    with _opened(path) as file:
+        return file.read()
 
 
 def artifact_name(table: pa.Table) -> str:
@@ -100,42 +182,6 @@ def artifact_info(table: pa.Table) -> dict[str, object]:
     """The facts that `write_artifact` was given."""
     info: dict[str, object] = json.loads((table.schema.metadata or {}).get(_INFO, b"{}"))
     return info
-
-
-def check_table(path: Path, table: pa.Table, contract: Contract) -> None:
-    """Check columns, types, nulls, NaN and key of a table.
-
-    Raises:
-        MacrecError: naming file, column, expected and found.
-    """
-    expected, found = contract.schema, table.schema
-    if expected.names != found.names:
-        raise MacrecError(
-            f"{path}: {contract.name} has columns {found.names}, expected {expected.names}"
-        )
-    for field in expected:
-        column = table.column(field.name)
-        # As text: lists that differ only in their entries' nullability compare unequal.
-        if _type_text(column.type) != _type_text(field.type):
-            raise MacrecError(
-                f"{path}: column '{field.name}' is {column.type}, expected {field.type}"
-            )
-        if not field.nullable:
-            _check_filled(path, field.name, column)
-    _check_key(path, table, contract)
-
-
-def check_same_items(path: Path, rows: int, reference: Path, expected: int) -> None:
-    """Check that an item-level artifact covers as many items as the catalogue.
-
-    Raises:
-        MacrecError: naming both files and counts.
-    """
-    if rows != expected:
-        raise MacrecError(
-            f"{path}: holds {rows} items, {reference} holds {expected}; "
-            "make both from one catalogue"
-        )
 
 
 @contextmanager
@@ -223,27 +269,26 @@ def lists(values: np.ndarray, offsets: np.ndarray) -> pa.Array:
     return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), flat, type=kind)
 
 
-def _type_text(kind: pa.DataType) -> str:
-    return str(kind).replace(" not null", "").replace("element:", "item:")
-
-
-def _cast(path: Path, table: pa.Table, contract: Contract) -> pa.Table:
-    if table.schema.names != contract.schema.names:
-        raise MacrecError(
-            f"{path}: {contract.name} has columns {table.schema.names}, "
-            f"expected {contract.schema.names}"
-        )
-    for field in contract.schema:
-        if not field.nullable and table.column(field.name).null_count:
-            _check_filled(path, field.name, table.column(field.name))
+@contextmanager
+def _opened(path: Path, contract: Contract | None = None) -> Iterator[pq.ParquetFile]:
+    """An open Parquet file, checked to be the contract's artifact with its columns."""
     try:
-        return table.cast(contract.schema)
-    except (pa.ArrowTypeError, pa.ArrowNotImplementedError, ValueError) as error:
-        raise MacrecError(f"{path}: {contract.name} does not fit its schema: {error}") from error
+        # A buffer, so that a column of many gigabytes is not read at once.
+        with pq.ParquetFile(path, buffer_size=1 << 20) as file:
+            if contract is not None:
+                _check_identity(path, file.schema_arrow, contract)
+                check_names(path, file.schema_arrow.names, contract)
+            yield file
+    except FileNotFoundError as error:
+        raise MacrecError(f"{path}: does not exist; run the stage that makes it") from error
+    except (pa.ArrowInvalid, OSError) as error:
+        raise MacrecError(
+            f"{path}: is no readable Parquet file ({error}); make it again"
+        ) from error
 
 
-def _check_identity(path: Path, table: pa.Table, contract: Contract) -> None:
-    metadata = table.schema.metadata or {}
+def _check_identity(path: Path, schema: pa.Schema, contract: Contract) -> None:
+    metadata = schema.metadata or {}
     found = (metadata.get(_NAME, b"").decode(), metadata.get(_VERSION, b"").decode())
     expected = (contract.name, str(contract.version))
     if found != expected:
@@ -251,45 +296,3 @@ def _check_identity(path: Path, table: pa.Table, contract: Contract) -> None:
             f"{path}: is artifact '{found[0]}' version '{found[1]}', "
             f"expected '{expected[0]}' version '{expected[1]}'; run its stage again"
         )
-
-
-def _check_filled(path: Path, name: str, column: pa.ChunkedArray) -> None:
-    if column.null_count:
-        raise MacrecError(f"{path}: column '{name}' has {column.null_count} nulls, expected none")
-    values = column
-    while pa.types.is_list(values.type) or pa.types.is_fixed_size_list(values.type):
-        values = pc.list_flatten(values)
-        if values.null_count:
-            raise MacrecError(
-                f"{path}: column '{name}' has {values.null_count} nulls inside its lists, "
-                "expected none"
-            )
-    if pa.types.is_floating(values.type):
-        broken = len(values) - (pc.sum(pc.is_finite(values)).as_py() or 0)
-        if broken:
-            raise MacrecError(f"{path}: column '{name}' has {broken} NaN or infinite values")
-
-
-def _check_key(path: Path, table: pa.Table, contract: Contract) -> None:
-    if not contract.key or table.num_rows == 0:
-        return
-    keys = table.select(contract.key)
-    if contract.dense_key:
-        (name,) = contract.key
-        ids = np.asarray(keys.column(name))
-        wrong = np.flatnonzero(ids != np.arange(len(ids)))
-        if len(wrong):
-            raise MacrecError(
-                f"{path}: column '{name}' has {ids[wrong[0]]} in row {wrong[0]}, "
-                f"expected 0..{len(ids) - 1} in order"
-            )
-        return
-    groups = keys.group_by(list(contract.key)).aggregate([([], "count_all")])
-    if groups.num_rows != table.num_rows:
-        raise MacrecError(
-            f"{path}: key {list(contract.key)} repeats in {table.num_rows - groups.num_rows} rows, "
-            "expected one row a key"
-        )
-    order = pc.sort_indices(keys, sort_keys=[(name, "ascending") for name in contract.key])
-    if not np.array_equal(np.asarray(order), np.arange(table.num_rows)):
-        raise MacrecError(f"{path}: rows are not in the order of key {list(contract.key)}")

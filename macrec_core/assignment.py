@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 from torch import Tensor
 
 from macrec_core.id_table import AssignedIds
@@ -15,6 +14,5 @@ def assign_ids(model: CrossModalRQVAE, modality: str, embeddings: Tensor) -> Ass
     """Nearest codes of embeddings [N, width] (Eq. 2), then conflict reassignment."""
     latents, nearest = encode_items(model, modality, embeddings)
     codebooks = model[modality].quantizer.codebooks.detach().numpy()
-    codes = nearest.numpy().astype(np.int32)
-    unique = make_unique(latents.numpy(), codebooks, codes)
-    return AssignedIds(unique.codes, codes, unique.num_moved, unique.num_moved_above)
+    unique = make_unique(latents.numpy(), codebooks, nearest.numpy())
+    return AssignedIds(unique.codes, nearest.numpy(), unique.num_moved, unique.num_moved_above)

@@ -28,13 +28,21 @@ class Checkpoints:
     Args:
         folder: the training's own folder; made if missing.
         every_s: seconds between saves; 0 saves at every chance.
+        writes: False saves nothing; of several processes of equal state only the first saves.
     """
 
-    def __init__(self, folder: Path, every_s: float) -> None:
+    def __init__(self, folder: Path, every_s: float, writes: bool = True) -> None:
         self._file = folder / "state.pt"
         self._every_s = every_s
+        self._writes = writes
         self._last = time.monotonic()
+        self._reached: str | None = None
         folder.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def last(self) -> str:
+        """The last saved state, as an error message names it: file, and how far it had come."""
+        return f"{self._file} at {self._reached}" if self._reached else "none was saved"
 
     def load(self) -> dict[str, Any] | None:
         """The last saved state, or None at a fresh start.
@@ -52,16 +60,19 @@ class Checkpoints:
                 f"{self._file}: is no readable checkpoint ({reason}); "
                 "delete it to train from the start"
             ) from error
-        log.info("going on from %s at %s", self._file, state.get("progress", "the end"))
+        self._reached = str(state.get("progress", "the end"))
+        log.info("going on from %s at %s", self._file, self._reached)
         return state
 
     def offer(self, state: Callable[[], dict[str, Any]]) -> None:
         """Save `state()` if the last save is long enough ago."""
-        if time.monotonic() - self._last >= self._every_s:
+        if self._writes and time.monotonic() - self._last >= self._every_s:
             self.save(state())
 
     def save(self, state: dict[str, Any]) -> None:
         """Save now; a kill at any moment leaves the older or the newer state whole."""
+        if not self._writes:
+            return
         # One name: what a kill or a full disk leaves is overwritten by the next save.
         temporary = self._file.with_suffix(".tmp")
         with temporary.open("wb") as file:
@@ -70,3 +81,4 @@ class Checkpoints:
             os.fsync(file.fileno())
         temporary.replace(self._file)
         self._last = time.monotonic()
+        self._reached = str(state.get("progress", "the end"))

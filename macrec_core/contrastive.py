@@ -32,5 +32,5 @@ def info_nce(
     if similarity == "cosine":
         anchors = functional.normalize(anchors, dim=1)
         candidates = functional.normalize(candidates, dim=1)
-    logits = anchors @ candidates.T / temperature  # [B, C]
+    logits = (anchors / temperature) @ candidates.T  # [B, C]; scaled while it is small
     return functional.cross_entropy(logits.float(), positives)

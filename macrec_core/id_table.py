@@ -20,7 +20,13 @@ from macrec_core.artifacts import (
     write_artifact,
 )
 from macrec_core.errors import MacrecError
-from macrec_core.metrics import code_entropy, codebook_use, collision_rate, sorted_code_counts
+from macrec_core.metrics import (
+    code_entropy,
+    codebook_use,
+    collision_rate,
+    num_distinct,
+    sorted_code_counts,
+)
 
 Codes = NDArray[np.int32]
 
@@ -44,7 +50,7 @@ class AssignedIds:
     @property
     def num_distinct(self) -> int:
         """Distinct IDs."""
-        return len(np.unique(self.codes, axis=0))
+        return num_distinct(self.codes)
 
     def metrics(self, codebook_size: int) -> dict[str, object]:
         """Collision rate before and after, codes in use, entropy, items a codeword."""

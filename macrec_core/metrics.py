@@ -46,7 +46,29 @@ def random_ranking_metrics(num_items: int) -> dict[str, float]:
 
 def collision_rate(codes: NDArray[np.int32]) -> float:
     """(N - distinct IDs) / N, of codes [N, L] (Table 4)."""
-    return 1.0 - len(np.unique(codes, axis=0)) / len(codes)
+    return 1.0 - num_distinct(codes) / len(codes)
+
+
+def num_distinct(codes: NDArray[np.int32]) -> int:
+    """Distinct IDs among codes [N, L]."""
+    if not len(codes):
+        return 0
+    # Numbers sort ten times faster than rows.
+    keys = np.sort(id_keys(codes, int(codes.max()) + 1))
+    return 1 + int(np.count_nonzero(keys[1:] != keys[:-1]))
+
+
+def id_keys(codes: NDArray[np.int32], codebook_size: int) -> NDArray[np.int64]:
+    """A number [N] for each of codes [N, L]: equal for equal ones, in lexicographic order."""
+    keys, span = np.zeros(len(codes), dtype=np.int64), 1
+    for level in codes.T:
+        if span * codebook_size > np.iinfo(np.int64).max:
+            # Too many IDs for 64 bits: from here on number the prefixes that occur.
+            _, keys = np.unique(keys, return_inverse=True)
+            span = len(keys)
+        keys = keys * codebook_size + level
+        span *= codebook_size
+    return keys
 
 
 def codebook_use(codes: NDArray[np.int32], codebook_size: int) -> list[float]:

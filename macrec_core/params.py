@@ -89,7 +89,23 @@ class FilterParams(Section):
 # --------------------------------------------------------------------------- embeddings
 
 
-class MiniLMEncoder(Section):
+class TokenBatches(Section):
+    """Texts that pass through a model in batches of about equally many tokens."""
+
+    max_tokens: Annotated[int, Field(ge=2)]
+    batch_tokens: PositiveInt
+
+    @model_validator(mode="after")
+    def _holds_a_text(self) -> Self:
+        if self.batch_tokens < self.max_tokens:
+            raise ValueError(
+                f"batch_tokens={self.batch_tokens}: must be at least max_tokens={self.max_tokens}, "
+                "the longest text"
+            )
+        return self
+
+
+class MiniLMEncoder(TokenBatches):
     """MiniLM, whose weights come with the `embedded` extra."""
 
     encoder: Literal["minilm"]
@@ -97,10 +113,9 @@ class MiniLMEncoder(Section):
         list[Literal["title", "description", "brand", "categories"]], Field(min_length=1)
     ]
     max_tokens: Annotated[int, Field(ge=2, le=512)]
-    batch_size: PositiveInt
 
 
-class HuggingFaceTextEncoder(Section):
+class HuggingFaceTextEncoder(TokenBatches):
     """Any Hugging Face text encoder (LLaMA included), by hub id or local folder."""
 
     encoder: Literal["huggingface"]
@@ -110,8 +125,6 @@ class HuggingFaceTextEncoder(Section):
     fields: Annotated[
         list[Literal["title", "description", "brand", "categories"]], Field(min_length=1)
     ]
-    max_tokens: Annotated[int, Field(ge=2)]
-    batch_size: PositiveInt
 
 
 class TfidfEncoder(Section):
@@ -245,7 +258,6 @@ class GrParams(Section):
     dropout: Probability
     batch_size: PositiveInt
     micro_batch_tokens: PositiveInt
-    length_pool: PositiveInt
     learning_rate: PositiveFloat
     weight_decay: NonNegativeFloat
     warmup_fraction: Fraction
@@ -280,6 +292,7 @@ class RuntimeParams(Section):
     device: Literal["auto", "cpu", "cuda"]
     precision: Literal["auto", "float32", "bfloat16"]
     num_threads: NonNegativeInt
+    num_processes: PositiveInt
     checkpoint_every_s: NonNegativeFloat
 
 

@@ -19,7 +19,7 @@ import torch
 from macrec_core.errors import MacrecError
 from macrec_core.files import file_sha256 as file_sha256
 from macrec_core.files import scratch_root as scratch_root
-from macrec_core.processes import ALONE, Processes
+from macrec_core.processes import ALONE, Processes, joined
 
 if TYPE_CHECKING:
     from macrec_core.params import RuntimeParams
@@ -42,7 +42,7 @@ class Runtime:
     processes: Processes = ALONE
 
 
-def start(params: RuntimeParams, use_precision: bool = False) -> Runtime:
+def start(params: RuntimeParams, use_precision: bool = False, shared: bool = False) -> Runtime:
     """Fix threads and determinism, and choose device and precision.
 
     Deterministic kernels are required, so that one seed gives one result on one machine.
@@ -51,12 +51,13 @@ def start(params: RuntimeParams, use_precision: bool = False) -> Runtime:
         params: section `runtime`.
         use_precision: follow `runtime.precision`, as training and embedding do; otherwise
             float32, as assignment and decoding do.
+        shared: join the processes that a launcher has started. Their number is the launcher's;
+            one other than `runtime.num_processes` is logged.
 
     Raises:
-        MacrecError: `runtime.device=cuda` on a machine without a usable GPU.
+        MacrecError: `runtime.device=cuda` on a machine without a usable GPU, or processes that
+            cannot be joined.
     """
-    if params.num_threads:
-        torch.set_num_threads(params.num_threads)
     # cuBLAS is deterministic only with a fixed workspace.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     # As `use_deterministic_algorithms(True)`, which would also import torch's compiler, only to
@@ -66,18 +67,25 @@ def start(params: RuntimeParams, use_precision: bool = False) -> Runtime:
     # memory that was never written, which nothing here does.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     device = _device(params.device)
+    processes = ALONE
+    if shared:
+        device, processes = _shared(device, params)
+    # Joining may change it. Of several processes each has as many.
+    if params.num_threads:
+        torch.set_num_threads(params.num_threads)
     wanted = params.precision if use_precision else "float32"
     half = wanted == "bfloat16" or (wanted == "auto" and computes_bfloat16(device))
     log.info(
-        "device %s, %s, %d threads",
+        "device %s, %s, %d threads%s",
         device, "bfloat16" if half else "float32", torch.get_num_threads(),
+        f" in each of {processes.count} processes" if processes.count > 1 else "",
     )  # fmt: skip
     if wanted == "bfloat16" and not computes_bfloat16(device):
         log.warning(
             "runtime.precision='bfloat16': this %s has no instructions for it and is slower with "
             "it; 'auto' would choose float32", device.type,
         )  # fmt: skip
-    return Runtime(device, torch.bfloat16 if half else None)
+    return Runtime(device, torch.bfloat16 if half else None, processes)
 
 
 def computes_bfloat16(device: torch.device) -> bool:
@@ -107,11 +115,12 @@ def fingerprint(
         settings: parameters and seed in a canonical form.
         files: input files; their contents count, not their names.
         code: Python files whose change makes older results stale.
-        runtime: the device and precision in use; the thread count is read from torch.
+        runtime: the kind of device, precision and number of processes in use; the thread count
+            is read from torch.
     """
     libraries = [f"{name} {version(name)}" for name in ("torch", "transformers", "numpy")]
     used = [
-        str(runtime.device), str(runtime.autocast), str(torch.get_num_threads()),
+        runtime.device.type, str(runtime.autocast), str(torch.get_num_threads()),
         str(runtime.processes.count),
     ]  # fmt: skip
     digest = hashlib.sha256()
@@ -137,3 +146,17 @@ def _device(name: str) -> torch.device:
     if name == "cuda" and not available:
         raise MacrecError("runtime.device='cuda': no usable GPU here; set it to 'auto' or 'cpu'")
     return torch.device("cuda" if available and name != "cpu" else "cpu")
+
+
+def _shared(device: torch.device, params: RuntimeParams) -> tuple[torch.device, Processes]:
+    """This process's own device, and the processes that share the work."""
+    processes = joined(device)
+    if processes.count != params.num_processes:
+        log.warning(
+            "runtime.num_processes=%d, but a launcher has started %d: these share the work",
+            params.num_processes, processes.count,
+        )  # fmt: skip
+    if device.type == "cuda" and processes.count > 1:
+        # By its number: a thread of this process would take the first one for the current one.
+        device = torch.device("cuda", torch.cuda.current_device())
+    return device, processes

@@ -5,6 +5,8 @@ Stage modules import heavy libraries inside their command, so that this answers 
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 from importlib import import_module
 
@@ -15,6 +17,9 @@ from stages.console import OneLineErrors
 # Read once, when torch loads OpenMP: waiting threads that spin slow a busy machine down by far
 # more than waking them costs.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# oneDNN compiles a kernel for each shape of a bfloat16 product and forgets the oldest; a T5
+# training meets more shapes than the 1,024 that it keeps by default.
+os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "8192")
 # The stages draw their own progress; transformers' bars for single files only clutter a log.
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
@@ -47,4 +52,9 @@ for name in COMMANDS:
     app.command(name)(import_module(f"stages.{name}").main)
 
 if __name__ == "__main__":
+    # A stage is short, and torch's modules are 200,000 objects that nobody frees: looking
+    # through them for garbage while they load, and again when the process ends, takes most of a
+    # second. Rarely is often enough for what a stage itself leaves behind.
+    gc.set_threshold(50_000)
+    atexit.register(gc.freeze)
     app(prog_name="python -m stages")

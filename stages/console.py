@@ -22,7 +22,7 @@ DEFAULT_PARAMS = Path("params.yaml")
 
 
 class OneLineErrors(TyperGroup):
-    """Prints a `MacrecError` as one message and exits with code 1."""
+    """Prints a `MacrecError` as one message and exits with its code."""
 
     # Typer's type of the context differs between its releases (click's, or its own copy).
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401
@@ -32,18 +32,22 @@ class OneLineErrors(TyperGroup):
             return super().invoke(ctx)
         except MacrecError as error:
             typer.echo(f"error: {error}", err=True)
-            raise typer.Exit(1) from error
+            raise typer.Exit(error.exit_code) from error
 
 
 class Console:
     """Draws progress: a bar on a terminal, a plain line every few seconds elsewhere.
 
     Satisfies `macrec_core.progress.Progress`; use as a context manager.
+
+    Args:
+        shown: False draws nothing; of several processes only the first draws.
     """
 
     _SECONDS_BETWEEN_LINES = 10.0
 
-    def __init__(self) -> None:
+    def __init__(self, shown: bool = True) -> None:
+        self._shown = shown
         self._bar: Any = None
         self._description, self._total, self._done = "", 0, 0
         self._last_line = 0.0
@@ -64,7 +68,7 @@ class Console:
         self._close_bar()
         self._description, self._total, self._done = description, total, 0
         self._last_line = time.monotonic()
-        if sys.stderr.isatty():
+        if self._shown and sys.stderr.isatty():
             from rich.console import Console as Terminal
             from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -84,6 +88,8 @@ class Console:
         self._done += units
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], advance=units, status=status)
+            return
+        if not self._shown:
             return
         finished = self._done >= self._total
         if finished or time.monotonic() - self._last_line >= self._SECONDS_BETWEEN_LINES:

@@ -19,18 +19,23 @@ def main(
     params_file: ParamsFile = DEFAULT_PARAMS,
 ) -> None:
     """Embed the image of every item with the encoder `embed.image`."""
-    from macrec_core import runtime
-    from macrec_core.artifacts import read_artifact, write_json
-    from macrec_core.encoders import encode_images
-    from macrec_core.encoders.encoded import write_embeddings
     from macrec_core.params import load_params
-    from macrec_core.schemas import IMAGES, ITEMS
+    from stages.launch import share_work
 
     params = load_params(params_file)
-    num_items = read_artifact(catalogue / "items.parquet", ITEMS).num_rows
-    pictures = read_artifact(catalogue / "images.parquet", IMAGES)
-    running = runtime.start(params.runtime)
-    with Console() as progress:
-        encoded = encode_images(pictures, num_items, params.embed.image, raw, running, progress)
+    share_work(params.runtime)
+
+    from macrec_core.artifacts import write_json
+    from macrec_core.encoders import encode_images
+    from macrec_core.encoders.encoded import write_embeddings
+    from macrec_core.runtime import scratch_root, start
+
+    runtime = start(params.runtime, use_precision=True, shared=True)
+    scratch = scratch_root(Path.cwd()) / "embed_image"
+    with Console(shown=runtime.processes.first) as progress:
+        encoded = encode_images(catalogue, params.embed.image, raw, runtime, scratch, progress)
+    if not runtime.processes.first:
+        return
     write_embeddings(output, encoded)
     write_json(metrics, {"dataset": dataset, **encoded.metrics()})
+    encoded.discard()

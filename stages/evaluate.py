@@ -24,32 +24,33 @@ def main(
     params_file: ParamsFile = DEFAULT_PARAMS,
 ) -> None:
     """Evaluate on the test items: HR@1/5/10 and NDCG@5/10, every item a candidate."""
+    from macrec_core.params import load_params
+    from stages.launch import share_work
+
+    params = load_params(params_file)
+    share_work(params.runtime)
+
     from macrec_core import schemas
     from macrec_core.artifacts import read_artifact, read_json, write_artifact, write_json
     from macrec_core.id_table import read_ids
     from macrec_core.metrics import ranking_metrics
-    from macrec_core.params import load_params
     from macrec_core.recommender.evaluation import ENSEMBLE, evaluate_recommender
     from macrec_core.recommender.hugging_face import load_t5
     from macrec_core.runtime import start
     from macrec_core.semantic_ids import Vocabulary
     from macrec_core.sequence_tensors import evaluation_data, recommendations_table
 
-    params = load_params(params_file)
-    runtime = start(params.runtime)
+    runtime = start(params.runtime, shared=True)
     vocabulary = Vocabulary.from_json(read_json(seq2seq / "vocabulary.json"))
     table = read_artifact(seq2seq / "eval.parquet", schemas.EVALUATION_EXAMPLES)
     codes = read_ids(semantic_ids, params.modalities_of(variant)).codes
     data = evaluation_data(table, "test", codes, vocabulary, params.eval.max_users)
-    with Console() as console:
+    with Console(shown=runtime.processes.first) as console:
         result = evaluate_recommender(
-            load_t5(recommender),
-            data.modalities,
-            data.targets,
-            params.eval,
-            runtime,
-            console,
+            load_t5(recommender), data.modalities, data.targets, params.eval, runtime, console
         )
+    if not runtime.processes.first:
+        return
     lists = recommendations_table(result, data.users, data.targets)
     write_artifact(recommendations, lists, schemas.RECOMMENDATIONS)
     report: dict[str, object] = {

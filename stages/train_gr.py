@@ -21,11 +21,16 @@ def main(
     params_file: ParamsFile = DEFAULT_PARAMS,
 ) -> None:
     """Train T5 with explicit and implicit alignment (Eqs. 14-19)."""
+    from macrec_core.params import load_params
+    from stages.launch import share_work
+
+    params = load_params(params_file)
+    share_work(params.runtime)
+
     from macrec_core import schemas
     from macrec_core.artifacts import atomic_folder, read_artifact, read_json, write_json
     from macrec_core.checkpoints import Checkpoints
     from macrec_core.id_table import read_ids
-    from macrec_core.params import load_params
     from macrec_core.recommender.hugging_face import save_t5
     from macrec_core.recommender.t5 import parameter_count
     from macrec_core.recommender.training import train_recommender
@@ -33,12 +38,12 @@ def main(
     from macrec_core.semantic_ids import Vocabulary
     from macrec_core.sequence_tensors import training_data
 
-    params = load_params(params_file)
-    gr, runtime = params.gr_of(variant), start(params.runtime, use_precision=True)
+    gr, runtime = params.gr_of(variant), start(params.runtime, use_precision=True, shared=True)
+    first = runtime.processes.first
     train_file, eval_file = seq2seq / "train.parquet", seq2seq / "eval.parquet"
     vocabulary_file = seq2seq / "vocabulary.json"
     data = training_data(
-        read_artifact(train_file, schemas.TRAINING_EXAMPLES),
+        read_artifact(train_file, schemas.TRAINING_EXAMPLES, ["source", "target"]),
         read_artifact(eval_file, schemas.EVALUATION_EXAMPLES),
         read_ids(semantic_ids, params.modalities_of(variant)).codes,
         Vocabulary.from_json(read_json(vocabulary_file)),
@@ -48,17 +53,17 @@ def main(
         [gr.model_dump_json(), str(seed)],
         [train_file, eval_file, vocabulary_file, semantic_ids],
         code_files(
-            "contrastive", "id_table", "metrics", "recommender", "runtime", "semantic_ids",
-            "sequence_tensors", "subsets",
+            "adamw", "contrastive", "id_table", "metrics", "processes", "recommender", "runtime",
+            "semantic_ids", "sequence_tensors", "subsets",
         ),
         runtime,
     )  # fmt: skip
     folder = scratch_root(Path.cwd()) / "train_gr" / key
-    with Console() as console:
-        trained = train_recommender(
-            data, gr, seed, runtime,
-            Checkpoints(folder, params.runtime.checkpoint_every_s), console,
-        )  # fmt: skip
+    checkpoints = Checkpoints(folder, params.runtime.checkpoint_every_s, writes=first)
+    with Console(shown=first) as console:
+        trained = train_recommender(data, gr, seed, runtime, checkpoints, console)
+    if not first:
+        return
     with atomic_folder(recommender) as temporary:
         save_t5(trained.model, temporary, data.examples.target.shape[1] - 1)
     report = {

@@ -24,6 +24,12 @@ def main(
     params_file: ParamsFile = DEFAULT_PARAMS,
 ) -> None:
     """Train the cross-modal RQ-VAE (Eqs. 2-13)."""
+    from macrec_core.params import load_params
+    from stages.launch import share_work
+
+    params = load_params(params_file)
+    share_work(params.runtime)
+
     import torch
 
     from macrec_core import schemas
@@ -35,14 +41,13 @@ def main(
         write_json,
     )
     from macrec_core.checkpoints import Checkpoints
-    from macrec_core.params import load_params
     from macrec_core.quantization.rqvae import save_rqvae
     from macrec_core.quantization.training import QuantizerData, train_quantizer
     from macrec_core.runtime import code_files, fingerprint, scratch_root, start
 
-    params = load_params(params_file)
     modalities, quant = params.modalities_of(variant), params.quant_of(variant)
-    runtime = start(params.runtime)
+    runtime = start(params.runtime, use_precision=True, shared=True)
+    first = runtime.processes.first
     labels = read_artifact(pseudo_labels, schemas.pseudo_labels(params.modalities))
     vectors = {m: read_embeddings(embeddings / f"{m}.parquet") for m in modalities}
     for modality, matrix in vectors.items():
@@ -56,15 +61,15 @@ def main(
     key = fingerprint(
         [quant.model_dump_json(), str(modalities), str(seed)],
         [pseudo_labels, *(embeddings / f"{m}.parquet" for m in modalities)],
-        code_files("contrastive", "metrics", "quantization", "runtime"),
+        code_files("adamw", "contrastive", "metrics", "processes", "quantization", "runtime"),
         runtime,
     )
     folder = scratch_root(Path.cwd()) / "train_rqvae" / key
-    with Console() as console:
-        trained = train_quantizer(
-            data, quant, seed, runtime.device,
-            Checkpoints(folder, params.runtime.checkpoint_every_s), console,
-        )  # fmt: skip
+    checkpoints = Checkpoints(folder, params.runtime.checkpoint_every_s, writes=first)
+    with Console(shown=first) as console:
+        trained = train_quantizer(data, quant, seed, runtime, checkpoints, console)
+    if not first:
+        return
     with atomic_folder(quantizer) as temporary:
         save_rqvae(temporary, trained.model, quant)
     report = {"dataset": dataset, "variant": variant, "seed": seed, "history": trained.history}

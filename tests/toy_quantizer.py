@@ -68,7 +68,8 @@ def write_params(path, quant=(), runtime=()):
         | dict(quant)
     )  # fmt: skip
     params["runtime"] = {
-        "device": "cpu", "precision": "float32", "num_threads": 1, "checkpoint_every_s": 60.0,
+        "device": "cpu", "precision": "float32", "num_threads": 1, "num_processes": 1,
+        "checkpoint_every_s": 60.0,
     } | dict(runtime)  # fmt: skip
     both = {"modalities": ["text", "image"], "quant": {}, "seq2seq": {}, "gr": {}}
     plain = {"lambda_con": [0.0] * 3, "lambda_align": 0.0}

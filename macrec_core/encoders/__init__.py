@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pyarrow as pa
-
+from macrec_core.artifacts import read_artifact
 from macrec_core.encoders.encoded import Encoded
 from macrec_core.params import (
     EfficientNetEncoder,
@@ -24,25 +23,28 @@ from macrec_core.params import (
 )
 from macrec_core.progress import Progress, Silent
 from macrec_core.runtime import Runtime
+from macrec_core.schemas import ITEMS
 
 __all__ = ["Encoded", "encode_images", "encode_texts"]
 
 
 def encode_texts(
-    items: pa.Table,
+    catalogue: Path,
     section: TextEncoder,
     raw: Path | None,
     runtime: Runtime,
+    scratch: Path,
     progress: Progress | None = None,
 ) -> Encoded:
     """Embed every item's text.
 
     Args:
-        items: the catalogue (`schemas.ITEMS`), N rows.
+        catalogue: folder of `items.parquet`, N rows.
         section: `embed.text`, which names the encoder.
         raw: folder of the raw files; only the encoder `published` reads from it.
-        runtime: device of the model.
-        progress: receives the number of texts done.
+        runtime: device and precision of the model.
+        scratch: folder in which a model's vectors are kept until they are written.
+        progress: receives the number of items done.
 
     Returns:
         Vectors [N, width] in the order of the items.
@@ -52,11 +54,12 @@ def encode_texts(
             or a parameter that the encoder cannot meet.
     """
     progress = progress or Silent()
+    items = catalogue / "items.parquet"
     match section:
         case MiniLMEncoder() | HuggingFaceTextEncoder():
             from macrec_core.encoders import text
 
-            return text.encode(items, section, runtime.device, progress)
+            return text.encode(items, section, runtime, scratch, progress)
         case TfidfEncoder():
             from macrec_core.encoders import classic
 
@@ -64,25 +67,26 @@ def encode_texts(
         case PublishedEmbedding():
             from macrec_core.encoders import published
 
-            return published.read(raw, "text", items.num_rows)
+            return published.read(raw, "text", _count(items))
 
 
 def encode_images(
-    images: pa.Table,
-    num_items: int,
+    catalogue: Path,
     section: ImageEncoder,
     raw: Path | None,
     runtime: Runtime,
+    scratch: Path,
     progress: Progress | None = None,
 ) -> Encoded:
     """Embed every item's image.
 
     Args:
-        images: one JPEG an item (`schemas.IMAGES`); not looked at by the encoder `published`.
-        num_items: N, the number of items in the catalogue.
+        catalogue: folder of `items.parquet`, N rows, and of `images.parquet`, a JPEG an item,
+            which the encoder `published` does not look at.
         section: `embed.image`, which names the encoder.
         raw: folder of the raw files; only the encoder `published` reads from it.
-        runtime: device of the model.
+        runtime: device and precision of the model.
+        scratch: folder in which a model's vectors are kept until they are written.
         progress: receives the number of images done.
 
     Returns:
@@ -93,11 +97,12 @@ def encode_images(
             expected ones, or a parameter that the encoder cannot meet.
     """
     progress = progress or Silent()
+    images, num_items = catalogue / "images.parquet", _count(catalogue / "items.parquet")
     match section:
         case EfficientNetEncoder() | TimmEncoder():
             from macrec_core.encoders import image
 
-            return image.encode(images, num_items, section, runtime.device, progress)
+            return image.encode(images, num_items, section, runtime, scratch, progress)
         case HsvHogEncoder():
             from macrec_core.encoders import classic
 
@@ -106,3 +111,7 @@ def encode_images(
             from macrec_core.encoders import published
 
             return published.read(raw, "image", num_items)
+
+
+def _count(items: Path) -> int:
+    return int(read_artifact(items, ITEMS, ["item_id"]).num_rows)

@@ -5,8 +5,9 @@ An explicit choice for a comparison or a test; never a replacement for a missing
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
-import pyarrow as pa
 from PIL import Image
 from skimage.color import rgb2hsv
 from skimage.feature import hog
@@ -14,20 +15,23 @@ from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
 from threadpoolctl import threadpool_limits
 
+from macrec_core.artifacts import read_artifact
 from macrec_core.encoders.encoded import Encoded
-from macrec_core.encoders.fields import field_texts
-from macrec_core.encoders.pictures import check_images, pictures
+from macrec_core.encoders.fields import check_fields, field_texts
+from macrec_core.encoders.pictures import check_images, image_chunks, pictures
 from macrec_core.errors import MacrecError
 from macrec_core.params import HsvHogEncoder, TfidfEncoder
 from macrec_core.progress import Progress
+from macrec_core.schemas import ITEMS
 
 # Bins of the joint histogram: hue matters most, and each finer axis multiplies the width.
 HUE_BINS, SATURATION_BINS, VALUE_BINS = 8, 4, 4
 # HOG of Dalal and Triggs (2005): 9 orientations, blocks of 2 x 2 cells; 8 x 8 cells an image.
 CELLS, BLOCK, ORIENTATIONS = 8, 2, 9
+IMAGES_A_CHUNK = 1024
 
 
-def tfidf_svd(items: pa.Table, section: TfidfEncoder) -> Encoded:
+def tfidf_svd(path: Path, section: TfidfEncoder) -> Encoded:
     """TF-IDF of the fields joined into one document, reduced by truncated SVD.
 
     The fields are joined, not averaged: one vocabulary serves them all. An item without any
@@ -37,6 +41,8 @@ def tfidf_svd(items: pa.Table, section: TfidfEncoder) -> Encoded:
         MacrecError: a field without texts, no words at all, or `width` beyond what N items and
             the vocabulary allow.
     """
+    items = read_artifact(path, ITEMS, ["item_id", *section.fields])
+    check_fields(items, section.fields)
     texts = field_texts(items, section.fields)
     documents = [" ".join(row) for row in zip(*texts.values(), strict=True)]
     try:
@@ -64,12 +70,10 @@ def tfidf_svd(items: pa.Table, section: TfidfEncoder) -> Encoded:
         "explained_variance": float(svd.explained_variance_ratio_.sum()),
         "items_without_text": int((weights.getnnz(axis=1) == 0).sum()),
     }
-    return Encoded(vectors, info, counts)
+    return Encoded([vectors], info, counts)
 
 
-def hsv_hog(
-    images: pa.Table, num_items: int, section: HsvHogEncoder, progress: Progress
-) -> Encoded:
+def hsv_hog(path: Path, num_items: int, section: HsvHogEncoder, progress: Progress) -> Encoded:
     """HSV histogram (128 wide) and HOG (1,764 wide), each of unit length.
 
     Pictures are resized to a square of `image_size` pixels first.
@@ -82,19 +86,20 @@ def hsv_hog(
         raise MacrecError(
             f"embed.image.image_size={section.image_size}: must be a multiple of {CELLS}"
         )
-    check_images(images, num_items)
+    check_images(path, num_items)
     rows = []
     progress.start("embed image", num_items)
-    for picture in pictures(images):
-        rows.append(_hsv_hog(picture, section.image_size))
-        progress.advance()
+    for images in image_chunks(path, IMAGES_A_CHUNK):
+        for picture in pictures(images):
+            rows.append(_hsv_hog(picture, section.image_size))
+            progress.advance()
     info: dict[str, object] = {
         "encoder": section.encoder,
         "model": "hsv_hog",
         "weights_sha256": None,
         "image_size": section.image_size,
     }
-    return Encoded(np.stack(rows).astype(np.float32), info, {})
+    return Encoded([np.stack(rows).astype(np.float32)], info, {})
 
 
 def _hsv_hog(picture: Image.Image, size: int) -> np.ndarray:

@@ -1,24 +1,31 @@
-"""The images of the catalogue, decoded one at a time."""
+"""The images of the catalogue, read some at a time."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 from PIL import Image
 
+from macrec_core.artifacts import read_artifact, read_chunks
 from macrec_core.errors import MacrecError
+from macrec_core.schemas import IMAGES
 
 
-def check_images(images: pa.Table, num_items: int) -> None:
+def check_images(path: Path, num_items: int) -> None:
     """Check that items 0..num_items-1 have one image each.
+
+    Args:
+        path: artifact IMAGES.
+        num_items: of the catalogue.
 
     Raises:
         MacrecError: naming how many items have none, or more, and the first of them.
     """
-    items = np.asarray(images.column("item_id"))
+    items = np.asarray(read_artifact(path, IMAGES, ["item_id"]).column("item_id"))
     missing = np.setdiff1d(np.arange(num_items), items)
     if len(missing):
         raise MacrecError(
@@ -29,6 +36,11 @@ def check_images(images: pa.Table, num_items: int) -> None:
         raise MacrecError(
             f"images: holds {len(items)} images for {num_items} items; make both from one catalogue"
         )
+
+
+def image_chunks(path: Path, rows: int) -> Iterator[pa.Table]:
+    """Artifact IMAGES, `rows` images at a time."""
+    return read_chunks(path, IMAGES, rows, ["item_id", "url", "image"])
 
 
 def pictures(images: pa.Table) -> Iterator[Image.Image]:

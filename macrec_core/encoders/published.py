@@ -44,4 +44,4 @@ def read(raw: Path | None, modality: str, num_items: int) -> Encoded:
         "model": path.name,
         "weights_sha256": file_sha256(path),
     }
-    return Encoded(vectors.astype(np.float32), info, {})
+    return Encoded([vectors.astype(np.float32)], info, {})

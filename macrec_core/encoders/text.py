@@ -9,37 +9,29 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import torch
-from torch import Tensor, nn
+from numpy.typing import NDArray
+from torch import Tensor
 
-from macrec_core.encoders import embedded
+from macrec_core.artifacts import read_artifact
+from macrec_core.encoders.batches import by_tokens, computed, precision
 from macrec_core.encoders.encoded import Encoded
-from macrec_core.encoders.fields import field_texts
-from macrec_core.encoders.weights import weights_sha256
+from macrec_core.encoders.fields import check_fields, field_texts
+from macrec_core.encoders.shards import Shards, run_folder
+from macrec_core.encoders.text_models import TextModel, load
 from macrec_core.errors import MacrecError
+from macrec_core.lookahead import ahead
+from macrec_core.memory import out_of_memory_names
 from macrec_core.params import HuggingFaceTextEncoder, MiniLMEncoder
 from macrec_core.progress import Progress
+from macrec_core.runtime import Runtime
+from macrec_core.schemas import ITEMS
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class TextModel:
-    """A loaded encoder.
-
-    Attributes:
-        tokenizer: the model's own tokenizer.
-        model: gives `last_hidden_state` [batch, tokens, width].
-        info: model id, revision and weight hash.
-    """
-
-    tokenizer: Any
-    model: nn.Module
-    info: dict[str, object]
 
 
 @dataclass(frozen=True)
@@ -55,10 +47,50 @@ class Tokens:
     cut: list[int]
 
 
+@dataclass(frozen=True)
+class Shard:
+    """The texts of some items, tokenised; equal texts stand once.
+
+    Attributes:
+        start: first item.
+        tokens: of each different text.
+        texts: [filled fields] index of each field's text.
+        owners: [filled fields] item of each, counted from `start`.
+        counts: of the metrics.
+    """
+
+    start: int
+    tokens: Tokens
+    texts: NDArray[np.int64]
+    owners: NDArray[np.int64]
+    counts: dict[str, int]
+
+
+class ItemProgress:
+    """Reports texts that are done as the items that they stand for.
+
+    Args:
+        progress: of the items.
+        num_items: that all the texts together stand for.
+    """
+
+    def __init__(self, progress: Progress, num_items: int) -> None:
+        self._progress = progress
+        self._num_items = num_items
+        self._told = 0
+
+    def report(self, done: int, total: int) -> None:
+        """`done` of `total` texts are done."""
+        reached = self._num_items * done // total
+        self._progress.advance(reached - self._told)
+        self._told = reached
+
+
 def encode(
-    items: pa.Table,
+    path: Path,
     section: MiniLMEncoder | HuggingFaceTextEncoder,
-    device: torch.device,
+    runtime: Runtime,
+    scratch: Path,
     progress: Progress,
 ) -> Encoded:
     """Embed the fields of every item and average them.
@@ -66,172 +98,166 @@ def encode(
     An item's vector is the mean over its fields that are not empty. An item whose fields are
     all empty gets the embedding of the empty text. Both cases are counted.
 
+    Args:
+        path: artifact ITEMS.
+        section: `embed.text`.
+        runtime: device, precision, and the processes that share the shards.
+        scratch: folder of interrupted runs.
+        progress: receives the number of items done.
+
     Raises:
         MacrecError: a field without texts, or a model that cannot be loaded as described.
     """
-    texts = field_texts(items, section.fields)
-    loaded = _load(section)
-    _check_max_tokens(loaded, section.max_tokens)
-    owners, flat = _filled(texts, items.num_rows)
-    tokens = tokenize(loaded.tokenizer, flat, section.max_tokens)
-    loaded.model.to(device)
-    vectors = mean_pooled(loaded, tokens.rows, section.batch_size, device, progress)
-    info: dict[str, object] = {
+    items = read_artifact(path, ITEMS, ["item_id", *section.fields])
+    check_fields(items, section.fields)
+    model = load(section)
+    with out_of_memory_names("the weights alone are too many: choose a smaller model or dtype"):
+        model.network.to(runtime.device)
+    info = _info(section, model, runtime)
+    settings = [section.model_dump_json(), repr(info), model.settings]
+    folder = run_folder(scratch, settings, path, runtime)
+    shards = Shards(folder, items.num_rows, runtime.processes)
+    missing = shards.missing()
+    progress.start("embed text", sum(map(shards.rows_of, missing)))
+    made = (
+        tokenised(items.slice(start, shards.rows_of(start)), start, section, model)
+        for start in missing
+    )
+    with out_of_memory_names(f"lower embed.text.batch_tokens={section.batch_tokens}"):
+        for shard in ahead(made):
+            done = ItemProgress(progress, shards.rows_of(shard.start))
+            vectors = vectors_of(shard, model, section.batch_tokens, runtime, done)
+            shards.save(shard.start, vectors, shard.counts)
+    runtime.processes.wait()
+    # The others must not look: the first removes the shards when they are written.
+    counts = shards.counts() if runtime.processes.first else {}
+    log.info("%s: %s", section.encoder, counts)
+    return Encoded(shards, info, counts, shards.discard)
+
+
+def _info(
+    section: MiniLMEncoder | HuggingFaceTextEncoder, model: TextModel, runtime: Runtime
+) -> dict[str, object]:
+    return {
         "encoder": section.encoder,
-        **loaded.info,
+        **model.info,
         "fields": list(section.fields),
         "max_tokens": section.max_tokens,
+        "precision": str(precision(runtime, model.dtype)).removeprefix("torch."),
     }
-    counts: dict[str, float] = {
+
+
+def tokenised(
+    items: pa.Table, start: int, section: MiniLMEncoder | HuggingFaceTextEncoder, model: TextModel
+) -> Shard:
+    """Tokenise the texts of some items, each different text once."""
+    fields = field_texts(items, section.fields)
+    owners, flat = _filled(fields, items.num_rows)
+    places = {text: place for place, text in enumerate(dict.fromkeys(flat))}
+    tokens = tokenize(model, list(places), section.max_tokens)
+    texts = np.array([places[text] for text in flat])
+    cut = np.array(tokens.cut)[texts]
+    counts = {
         "texts": len(flat),
-        "truncated_texts": sum(cut > 0 for cut in tokens.cut),
-        "truncated_tokens": sum(tokens.cut),
-        "empty_fields": sum(text == "" for column in texts.values() for text in column),
+        "truncated_texts": int((cut > 0).sum()),
+        "truncated_tokens": int(cut.sum()),
+        "empty_fields": sum(text == "" for column in fields.values() for text in column),
         "items_without_text": sum(text == "" for text in flat),
     }
-    log.info("%s: %s", section.encoder, counts)
-    return Encoded(_mean_by_owner(vectors, owners, items.num_rows), info, counts)
+    return Shard(start, tokens, texts, np.array(owners), counts)
 
 
-def load_minilm() -> TextModel:
-    """MiniLM-L6 from the `embedded` extra (384 wide).
+def vectors_of(
+    shard: Shard,
+    model: TextModel,
+    batch_tokens: int,
+    runtime: Runtime,
+    progress: ItemProgress | None = None,
+) -> np.ndarray:
+    """Vectors [items, width] float32 of a shard's items, the means of their fields'."""
+    pooled = mean_pooled(model, shard.tokens.rows, batch_tokens, runtime, progress)
+    sums = np.zeros((shard.owners[-1] + 1, pooled.shape[1]), np.float32)
+    np.add.at(sums, shard.owners, pooled[shard.texts])
+    # Every item owns a text at least, if only the empty one.
+    means: np.ndarray = sums / np.bincount(shard.owners)[:, None]
+    return means.astype(np.float32)
 
-    Raises:
-        MacrecError: the extra is not installed or its file is not the upstream one.
-    """
-    path = embedded.locate(embedded.MINILM)
-    tokenizer, model = _from_pretrained(str(path.parent), None, torch.float32)
-    info = {"model": embedded.MINILM.distribution, "weights_sha256": embedded.MINILM.sha256}
-    return TextModel(tokenizer, model, {**info, "revision": embedded.MINILM.version})
 
-
-def load_huggingface(model: str, revision: str | None, dtype: str) -> TextModel:
-    """Any Hugging Face text encoder, LLaMA included.
-
-    Args:
-        model: hub id or local folder.
-        revision: commit, tag or branch on the hub; None for its default.
-        dtype: type of the weights.
+def tokenize(model: TextModel, texts: Sequence[str], max_tokens: int) -> Tokens:
+    """Token ids of each text, truncated to `max_tokens` with the special tokens kept.
 
     Raises:
-        MacrecError: it cannot be reached or read, or lacks weights.
+        MacrecError: a text without any token.
     """
-    tokenizer, network = _from_pretrained(model, revision, getattr(torch, dtype))
-    commit = getattr(network.config, "_commit_hash", None)
-    return TextModel(
-        tokenizer,
-        # The encoder half of a sequence-to-sequence model is what embeds a text.
-        network.get_encoder() if network.config.is_encoder_decoder else network,
-        {
-            "model": model,
-            "revision": commit or revision,
-            "dtype": dtype,
-            "weights_sha256": weights_sha256(network),
-        },
-    )
-
-
-def tokenize(tokenizer: Any, texts: Sequence[str], max_tokens: int) -> Tokens:  # noqa: ANN401 - untyped
-    """Token ids of each text, truncated to `max_tokens` with the special tokens kept."""
-    # Stated outright: a tokenizer file may carry a truncation and padding of its own.
-    plain = {"padding": False, "return_attention_mask": False, "verbose": False}
-    full = tokenizer(list(texts), truncation=False, **plain)["input_ids"]
-    kept = tokenizer(list(texts), truncation=True, max_length=max_tokens, **plain)["input_ids"]
-    for text, row in zip(texts, kept, strict=True):
+    rows = model.tokenizer(texts, None)
+    cut = [max(0, len(row) - max_tokens) for row in rows]
+    # Only the long ones a second time, to leave to the tokenizer what it leaves out.
+    long = [i for i, removed in enumerate(cut) if removed]
+    if long:
+        short = model.tokenizer([texts[i] for i in long], max_tokens)
+        for i, row in zip(long, short, strict=True):
+            rows[i] = row
+    for text, row in zip(texts, rows, strict=True):
         if not row:
             raise MacrecError(
                 f"text {text!r}: the model's tokenizer yields no token for it; give such items a "
                 "title, or choose a model whose tokenizer adds a start token"
             )
-    return Tokens(kept, [len(a) - len(b) for a, b in zip(full, kept, strict=True)])
+    return Tokens(rows, cut)
 
 
 def mean_pooled(
-    loaded: TextModel,
+    model: TextModel,
     rows: Sequence[Sequence[int]],
-    batch_size: int,
-    device: torch.device,
-    progress: Progress,
+    batch_tokens: int,
+    runtime: Runtime,
+    progress: ItemProgress | None = None,
 ) -> np.ndarray:
     """Mean over each text's tokens of the last hidden state, [texts, width] float32.
 
-    Texts of like length share a batch. Padding stands right and is masked, so that neither the
-    positions nor, in a causal model, the context of real tokens depend on it.
+    Texts of like length share a batch of at most `batch_tokens` tokens. Padding stands right and
+    is masked, so that neither the positions nor, in a causal model, the context of real tokens
+    depend on it.
     """
-    order = sorted(range(len(rows)), key=lambda i: (-len(rows[i]), i))
-    pooled: list[Tensor] = []
-    progress.start("embed text", len(rows))
-    for start in range(0, len(order), batch_size):
-        batch = [rows[i] for i in order[start : start + batch_size]]
-        ids, mask = padded(batch, _padding_id(loaded.tokenizer))
-        mask = mask.to(device)
-        with torch.inference_mode():
-            # [batch, tokens, width]
-            hidden = loaded.model(input_ids=ids.to(device), attention_mask=mask).last_hidden_state
-            # where, not a product: a masked NaN times zero would stay NaN.
-            hidden = torch.where(mask[:, :, None] > 0, hidden.float(), 0.0)
-            pooled.append((hidden.sum(1) / mask.sum(1, keepdim=True)).cpu())
-        progress.advance(len(batch))
-    vectors = torch.cat(pooled)
-    restored = torch.empty_like(vectors)
-    restored[torch.tensor(order)] = vectors
+
+    def pooled(ids: Tensor, mask: Tensor | None) -> Tensor:
+        hidden = model.hidden(ids, mask).float()  # [batch, tokens, width]
+        if mask is None:
+            return hidden.mean(1)
+        # where, not a product: a masked NaN times zero would stay NaN.
+        hidden = torch.where(mask[:, :, None] > 0, hidden, 0.0)
+        return hidden.sum(1) / mask.sum(1, keepdim=True)
+
+    def prepare(batch: list[int]) -> tuple[Tensor, Tensor | None]:
+        return padded([rows[i] for i in batch], model.padding_id)
+
+    batches = by_tokens([len(row) for row in rows], batch_tokens)
+    results: list[Tensor] = []
+    done = 0
+    for batch, vectors in zip(
+        batches, computed(pooled, prepare, batches, runtime, model.dtype), strict=True
+    ):
+        results.append(vectors)
+        done += len(batch)
+        if progress is not None:
+            progress.report(done, len(rows))
+    found = torch.cat(results).cpu()
+    restored = torch.empty_like(found)
+    restored[torch.tensor([i for batch in batches for i in batch])] = found
     return restored.numpy()
 
 
-def padded(rows: Sequence[Sequence[int]], padding_id: int) -> tuple[Tensor, Tensor]:
-    """Ids and attention mask, both [rows, longest], filled up on the right."""
+def padded(rows: Sequence[Sequence[int]], padding_id: int) -> tuple[Tensor, Tensor | None]:
+    """Ids and attention mask, both [rows, longest], filled up on the right; no mask if none is."""
     longest = max(len(row) for row in rows)
-    ids = torch.full((len(rows), longest), padding_id, dtype=torch.long)
+    if all(len(row) == longest for row in rows):
+        return torch.tensor(rows), None
+    ids = torch.full((len(rows), longest), padding_id)
     mask = torch.zeros_like(ids)
     for i, row in enumerate(rows):
         ids[i, : len(row)] = torch.tensor(row)
         mask[i, : len(row)] = 1
     return ids, mask
-
-
-def _load(section: MiniLMEncoder | HuggingFaceTextEncoder) -> TextModel:
-    if isinstance(section, MiniLMEncoder):
-        return load_minilm()
-    return load_huggingface(section.model, section.revision, section.dtype)
-
-
-def _from_pretrained(model: str, revision: str | None, dtype: torch.dtype) -> tuple[Any, Any]:
-    from transformers import AutoModel, AutoTokenizer
-    from transformers.utils import logging as transformers_logging
-
-    transformers_logging.disable_progress_bar()
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(model, revision=revision)
-        network, report = AutoModel.from_pretrained(
-            model, revision=revision, dtype=dtype, output_loading_info=True
-        )
-    except (OSError, ValueError, ImportError) as error:
-        cause = " ".join(str(error).split())[:300]
-        raise MacrecError(
-            f"embed.text.model={model!r}: cannot be loaded ({cause}); download the model once and "
-            "give its local folder, or correct the name"
-        ) from error
-    # A pooler is made for sentence classification; the last hidden state does not pass it.
-    missing = sorted(key for key in report["missing_keys"] if not key.startswith("pooler."))
-    if missing:
-        raise MacrecError(
-            f"embed.text.model={model!r}: {len(missing)} weights are not in its files "
-            f"(first: {missing[0]}) and would be random; give a complete model"
-        )
-    network.config.use_cache = False  # keys and values of past tokens are of no use here
-    return tokenizer, network.eval()
-
-
-def _check_max_tokens(loaded: TextModel, max_tokens: int) -> None:
-    limits = [
-        getattr(loaded.model.config, "max_position_embeddings", None),
-        loaded.tokenizer.model_max_length,
-    ]
-    limit = min(value for value in limits if value is not None)
-    if max_tokens > limit:
-        raise MacrecError(
-            f"embed.text.max_tokens={max_tokens}: the model takes at most {limit}; lower it"
-        )
 
 
 def _filled(texts: dict[str, list[str]], num_items: int) -> tuple[list[int], list[str]]:
@@ -243,18 +269,3 @@ def _filled(texts: dict[str, list[str]], num_items: int) -> tuple[list[int], lis
         owners += [item] * len(own)
         flat += own
     return owners, flat
-
-
-def _mean_by_owner(vectors: np.ndarray, owners: list[int], num_items: int) -> np.ndarray:
-    sums = np.zeros((num_items, vectors.shape[1]), np.float32)
-    np.add.at(sums, owners, vectors)
-    means: np.ndarray = sums / np.bincount(owners, minlength=num_items)[:, None]
-    return means.astype(np.float32)
-
-
-def _padding_id(tokenizer: Any) -> int:  # noqa: ANN401 - untyped
-    """Any id will do, since it is masked; LLaMA's tokenizer has no padding token."""
-    for value in (tokenizer.pad_token_id, tokenizer.eos_token_id):
-        if value is not None:
-            return int(value)
-    return 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -91,5 +91,30 @@ def _over_levels(residuals: Tensor, vectors: Tensor, reduction: Reduction) -> Te
 
 
 def _squared_error(target: Tensor, output: Tensor, reduction: Reduction) -> Tensor:
-    squares = (target - output).square()
-    return squares.sum(dim=1).mean() if reduction == "sum" else squares.mean()
+    squares: Tensor = _SquaredNorms.apply(target, output)  # [B]
+    return squares.mean() if reduction == "sum" else squares.mean() / target.shape[1]
+
+
+class _SquaredNorms(torch.autograd.Function):
+    """Squared norms [B] of the differences of rows [B, width].
+
+    As `(target - output).square().sum(dim=1)`, but the difference is all that is ever written,
+    forward and backward; at the width of an embedding that is a third of the memory traffic.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, target: Tensor, output: Tensor) -> Tensor:  # noqa: ANN401
+        difference = output - target
+        ctx.save_for_backward(difference)
+        norms: Tensor = torch.linalg.vector_norm(difference, dim=1)
+        return norms.square()
+
+    @staticmethod
+    def backward(
+        ctx: Any,  # noqa: ANN401
+        gradient: Tensor,
+    ) -> tuple[Tensor | None, Tensor | None]:
+        (difference,) = ctx.saved_tensors
+        by_output = difference * (2 * gradient)[:, None]
+        needs_target, needs_output = ctx.needs_input_grad
+        return -by_output if needs_target else None, by_output if needs_output else None

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from macrec_core.metrics import codebook_use, collision_rate
+from macrec_core.quantization.nearest import nearest_codes
 from macrec_core.quantization.residual import Quantized
 from macrec_core.quantization.rqvae import CrossModalRQVAE
 
@@ -21,28 +22,48 @@ log = logging.getLogger(__name__)
 # Beyond it the log speaks of collapse: a contrastive term that wins over the reconstruction
 # leaves most of the variance unexplained (.8 and more where it was seen).
 _COLLAPSED_UNEXPLAINED = 0.7
+# Items encoded at a time.
+_ROWS = 8192
 # A level that uses a smaller share of its codes is named in the log.
 _LITTLE_USED = 0.5
 
 
+def total_variance(standardised: Tensor) -> float:
+    """Sum of squares of embeddings [N, width] about their mean."""
+    return float((standardised - standardised.mean(dim=0)).double().square().sum())
+
+
 @torch.no_grad()
 def measure(
-    model: CrossModalRQVAE, standardised: Mapping[str, Tensor], params: QuantParams
+    model: CrossModalRQVAE,
+    standardised: Mapping[str, Tensor],
+    variances: Mapping[str, float],
+    params: QuantParams,
+    autocast: torch.dtype | None = None,
 ) -> dict[str, float]:
-    """Collision rate, unexplained variance and codebook use over the whole catalogue."""
+    """Collision rate, unexplained variance and codebook use over the whole catalogue.
+
+    Codes are computed as assignment computes them, in float32 whatever training uses.
+
+    Args:
+        model: put into evaluation mode.
+        standardised: per modality [N, width].
+        variances: `total_variance` of each.
+        params: of the model.
+        autocast: type of the decoders' matrix products.
+    """
     model.eval()
     values: dict[str, float] = {}
     for name, embeddings in standardised.items():
         errors, codes = 0.0, []
-        for chunk in embeddings.split(8192):
-            quantized, output = model[name](chunk)
+        for chunk in embeddings.split(_ROWS):
+            quantized: Quantized = model[name].quantizer(model[name].encode(chunk))
+            output = model[name].decode(quantized, autocast)
             errors += float((chunk - output).double().square().sum())
             codes.append(quantized.codes.cpu())
-        centred = embeddings - embeddings.mean(dim=0)
-        variance = float(centred.double().square().sum())
         array = torch.cat(codes).int().numpy()
         values[f"collision_rate_{name}"] = collision_rate(array)
-        values[f"unexplained_{name}"] = errors / variance if variance else 0.0
+        values[f"unexplained_{name}"] = errors / variances[name] if variances[name] else 0.0
         for level, used in enumerate(codebook_use(array, params.codebook_size)):
             values[f"use_{name}_{level}"] = used
     return values
@@ -52,14 +73,14 @@ def measure(
 def encode_items(
     model: CrossModalRQVAE, modality: str, embeddings: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Latents [N, d] and nearest codes [N, L] (Eq. 2) of raw embeddings [N, width]."""
+    """Latents [N, d] and nearest codes [N, L] int32 (Eq. 2) of raw embeddings [N, width]."""
     part = model[modality]
-    latents, codes = [], []
-    for chunk in embeddings.split(8192):
-        quantized: Quantized = part.quantizer(part.encode(part.standardise(chunk)))
-        latents.append(quantized.latent)
-        codes.append(quantized.codes)
-    return torch.cat(latents), torch.cat(codes)
+    # Filled in place: lists of parts would hold everything twice.
+    latents = torch.empty(len(embeddings), part.quantizer.codebooks.shape[2])
+    for start in range(0, len(embeddings), _ROWS):
+        chunk = part.standardise(embeddings[start : start + _ROWS])
+        latents[start : start + _ROWS] = part.encode(chunk)
+    return latents, nearest_codes(latents, part.quantizer.codebooks)
 
 
 def warn_of_collapse(row: Mapping[str, float], modalities: list[str], num_levels: int) -> None:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from macrec_core.quantization.kmeans import kmeans_centres
+from macrec_core.quantization.nearest import nearest_code
 
 
 @dataclass(frozen=True)
@@ -46,16 +47,6 @@ class Quantized:
     def shared_gradient(self) -> Tensor:
         """Sum of the code vectors [B, d]; its gradient goes to the latent and to the codes."""
         return self.vectors.sum(dim=0) + (self.latent - self.latent.detach())
-
-
-def nearest_code(residual: Tensor, codebook: Tensor) -> Tensor:
-    """Index [B] of the closest of M vectors [M, d] to each residual [B, d] (Eq. 2).
-
-    Distances are taken directly, not by a matrix product, whose rounding would let near ties
-    depend on the size of the batch.
-    """
-    distances = torch.cdist(residual, codebook, compute_mode="donot_use_mm_for_euclid_dist")
-    return distances.argmin(dim=1)
 
 
 class ResidualQuantizer(nn.Module):

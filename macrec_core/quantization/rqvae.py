@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -66,15 +67,33 @@ class ModalityRQVAE(nn.Module):
         """Embeddings [B, width] as the encoder and Eq. 10 see them."""
         return (embeddings - self.mean) / self.scale
 
-    def encode(self, standardised: Tensor) -> Tensor:
-        """Latents z [B, d] of standardised embeddings [B, width]."""
-        latent: Tensor = self.encoder(standardised)
-        return latent
+    def encode(self, standardised: Tensor, autocast: torch.dtype | None = None) -> Tensor:
+        """Latents z [B, d] of standardised embeddings [B, width], in their type.
 
-    def forward(self, standardised: Tensor) -> tuple[Quantized, Tensor]:
-        """Quantization of a batch [B, width] and its reconstruction [B, width]."""
-        quantized: Quantized = self.quantizer(self.encode(standardised))
-        return quantized, self.decoder(quantized.straight_through)
+        Args:
+            standardised: embeddings.
+            autocast: type of the matrix products, if another.
+        """
+        with _products_in(autocast, standardised.device):
+            latent: Tensor = self.encoder(standardised)
+        return latent.to(standardised.dtype)
+
+    def decode(self, quantized: Quantized, autocast: torch.dtype | None = None) -> Tensor:
+        """Reconstruction [B, width] of standardised embeddings, in their type."""
+        straight_through = quantized.straight_through
+        with _products_in(autocast, straight_through.device):
+            output: Tensor = self.decoder(straight_through)
+        return output.to(straight_through.dtype)
+
+    def forward(
+        self, standardised: Tensor, autocast: torch.dtype | None = None
+    ) -> tuple[Quantized, Tensor]:
+        """Quantization of a batch [B, width] and its reconstruction [B, width].
+
+        Quantization itself keeps the batch's type: small distances tell codes apart.
+        """
+        quantized: Quantized = self.quantizer(self.encode(standardised, autocast))
+        return quantized, self.decode(quantized, autocast)
 
 
 class CrossModalRQVAE(nn.Module):
@@ -117,6 +136,11 @@ def load_rqvae(folder: Path) -> tuple[CrossModalRQVAE, QuantParams]:
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise MacrecError(f"{folder}: is no quantizer ({error}); run train_rqvae again") from error
     return model.eval(), params
+
+
+def _products_in(dtype: torch.dtype | None, device: torch.device) -> AbstractContextManager[None]:
+    """A context whose matrix products are of a type; None leaves them as they are."""
+    return nullcontext() if dtype is None else torch.autocast(device.type, dtype)
 
 
 def _mlp(sizes: list[int]) -> list[nn.Module]:

@@ -1,4 +1,4 @@
-"""Training of the cross-modal RQ-VAE (Eq. 13): one plain loop."""
+"""Training of the cross-modal RQ-VAE (Eq. 13): one plain loop over embeddings in memory."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import logging
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import permutations
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from macrec_core.adamw import AdamW
 from macrec_core.errors import MacrecError
-from macrec_core.quantization import losses
-from macrec_core.quantization.measuring import measure, warn_of_collapse
-from macrec_core.quantization.residual import Quantized
+from macrec_core.memory import out_of_memory_names
+from macrec_core.quantization.measuring import measure, total_variance, warn_of_collapse
+from macrec_core.quantization.objective import objective
 from macrec_core.quantization.rqvae import CrossModalRQVAE
-from macrec_core.runtime import generator
+from macrec_core.runtime import Runtime, generator
 
 if TYPE_CHECKING:
     from macrec_core.checkpoints import Checkpoints
@@ -59,160 +59,119 @@ class QuantizerData:
         return len(next(iter(self.embeddings.values())))
 
 
-@dataclass(frozen=True)
-class Terms:
-    """The objective of one batch and its parts.
-
-    Attributes:
-        total: L_ID (Eq. 13), a scalar with gradient.
-        parts: each named term, weighted as it enters the total.
-        positives: share of (item, direction) pairs that have a real positive in the batch; None
-            where no pseudo-label is consulted.
-    """
-
-    total: Tensor
-    parts: dict[str, Tensor]
-    positives: float | None
-
-
-def objective(
-    model: CrossModalRQVAE,
-    batch: Mapping[str, Tensor],
-    labels: Mapping[str, Tensor],
-    params: QuantParams,
-    draws: torch.Generator,
-) -> Terms:
-    """L_ID of one batch (Eq. 13).
-
-    Args:
-        model: the quantizer.
-        batch: per modality standardised embeddings [B, width], the same items in the same rows.
-        labels: per modality pseudo-labels [B].
-        params: weights and options.
-        draws: CPU generator of the positives.
-    """
-    parts: dict[str, Tensor] = {}
-    quantized: dict[str, Quantized] = {}
-    for name, embeddings in batch.items():
-        outcome, output = model[name](embeddings)
-        quantized[name] = outcome
-        residuals, vectors = outcome.residuals, outcome.vectors
-        parts[f"recon_{name}"] = losses.reconstruction_loss(embeddings, output, params.reduction)
-        parts[f"codebook_{name}"] = losses.codebook_loss(residuals, vectors, params.reduction)
-        parts[f"commitment_{name}"] = params.commitment_weight * losses.commitment_loss(
-            residuals, vectors, params.reduction
-        )
-    positives = None
-    if any(params.lambda_con) and len(batch) > 1:
-        parts["contrastive"], positives = _contrastive(quantized, labels, params, draws)
-    if params.lambda_align and len(batch) > 1:
-        parts["alignment"] = (
-            params.lambda_align
-            * torch.stack(
-                [
-                    losses.alignment_loss(
-                        quantized[first].shared_gradient,
-                        quantized[second].shared_gradient,
-                        params.temperature,
-                        params.similarity,
-                    )
-                    for first, second in permutations(quantized, 2)
-                ]
-            ).sum()
-        )
-    return Terms(torch.stack(list(parts.values())).sum(), parts, positives)
-
-
-def _contrastive(
-    quantized: Mapping[str, Quantized],
-    labels: Mapping[str, Tensor],
-    params: QuantParams,
-    draws: torch.Generator,
-) -> tuple[Tensor, float | None]:
-    """Sum over ordered pairs and levels of lambda_con^l L_con^l (Eqs. 4-6), and found share."""
-    terms, found_shares = [], []
-    for label_modality, anchor_modality in permutations(quantized, 2):
-        residuals = quantized[anchor_modality].residuals
-        if params.positives == "pseudo_label":
-            positives, found = losses.draw_positives(labels[label_modality], draws)
-            found_shares.append(float(found.float().mean()))
-        else:
-            positives = torch.arange(residuals.shape[1], device=residuals.device)
-        terms += [
-            weight
-            * losses.contrastive_loss(
-                residuals[level], positives, params.temperature, params.similarity
-            )
-            for level, weight in enumerate(params.lambda_con)
-            if weight
-        ]
-    share = sum(found_shares) / len(found_shares) if found_shares else None
-    return torch.stack(terms).sum(), share
-
-
+@out_of_memory_names("lower quant.batch_size")
 def train_quantizer(
     data: QuantizerData,
     params: QuantParams,
     seed: int,
-    device: torch.device,
+    runtime: Runtime,
     checkpoints: Checkpoints,
     progress: Progress,
 ) -> TrainedQuantizer:
     """Train to `max_epochs`; the last epoch's model is the result.
 
     Every random draw comes from a stream named by seed, purpose and epoch, so that going on
-    from a checkpoint gives the same bytes as a run that was never interrupted.
+    from a checkpoint gives the same bytes as a run that was never interrupted. The encoders'
+    and decoders' matrix products are of `runtime.autocast`; weights, quantization and losses
+    are float32. Several processes share every batch and return the same.
 
     Raises:
-        MacrecError: the loss stops being finite.
+        MacrecError: the loss stops being finite, memory does not suffice, or the processes
+            would not go on from the same epoch.
     """
-    model = _new_model(data, params, seed)
-    # foreach: the fused and the plain update differ in the last bit; one is chosen for good.
-    optimizer = torch.optim.AdamW(
-        model.parameters(), params.learning_rate, weight_decay=params.weight_decay, foreach=True
-    )
-    history: list[dict[str, float]] = []
-    state = checkpoints.load()
-    if state is None:
-        model.to(device)
-        _initialise_codebooks(model, data, params, seed, device)
-    else:
-        model.load_state_dict(state["model"])
-        model.to(device)
-        if state["optimizer"] is not None:
-            optimizer.load_state_dict(state["optimizer"])
-        history = list(state["history"])
-
-    def snapshot() -> dict[str, Any]:
-        return {
-            "model": model.state_dict(),
-            # Of a finished training nobody needs it, and it is two thirds of the file.
-            "optimizer": optimizer.state_dict() if len(history) < params.max_epochs else None,
-            "history": history,
-            "progress": f"epoch {len(history)}",
-        }
-
-    standardised = {
-        name: model[name].standardise(x.to(device)) for name, x in data.embeddings.items()
-    }
+    run = start(data, params, seed, runtime, checkpoints)
+    history = run.history
+    found_whole = len(history) == params.max_epochs
     progress.start("RQ-VAE epochs", params.max_epochs)
     progress.advance(len(history))
     for epoch in range(len(history), params.max_epochs):
-        row = _train_epoch(model, optimizer, standardised, data, params, seed, epoch)
+        row = train_epoch(run, epoch)
         last = epoch + 1 == params.max_epochs
         if last or (epoch + 1) % params.evaluate_every == 0:
-            row |= measure(model, standardised, params)
-            # The last update may have been the one that diverged.
-            _check_finite(sum(row.values()), epoch, params)
+            row |= measure(run.model, run.standardised, run.variances, params, runtime.autocast)
+        _check_finite(run, row, epoch)
         history.append({"epoch": float(epoch + 1), **row})
-        checkpoints.offer(snapshot)
+        checkpoints.offer(run.snapshot)
         progress.advance(1, f"loss {row['loss']:.4f}")
-    if state is None or len(state["history"]) < params.max_epochs:
-        checkpoints.save(snapshot())
+    if not found_whole:
+        checkpoints.save(run.snapshot())
     if "positives" in history[-1]:
         log.info("%.1f %% of items have a real positive", 100 * history[-1]["positives"])
     warn_of_collapse(history[-1], list(data.embeddings), params.num_levels)
-    return TrainedQuantizer(model.cpu().eval(), history)
+    return TrainedQuantizer(run.model.cpu().eval(), history)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A training under way.
+
+    Attributes:
+        standardised: per modality [N, width] on the device.
+        variances: of `standardised`, for `measure`.
+        history: of the epochs done; grows.
+    """
+
+    data: QuantizerData
+    params: QuantParams
+    seed: int
+    runtime: Runtime
+    checkpoints: Checkpoints
+    model: CrossModalRQVAE
+    optimizer: torch.optim.Optimizer
+    standardised: Mapping[str, Tensor]
+    variances: Mapping[str, float]
+    history: list[dict[str, float]]
+
+    def snapshot(self) -> dict[str, Any]:
+        """What a checkpoint holds."""
+        finished = len(self.history) == self.params.max_epochs
+        return {
+            "model": self.model.state_dict(),
+            # Of a finished training nobody needs it, and it is two thirds of the file.
+            "optimizer": None if finished else self.optimizer.state_dict(),
+            "history": self.history,
+            "progress": f"epoch {len(self.history)}",
+        }
+
+    def diverged(self, what: str) -> MacrecError:
+        """The error for a value that is not finite."""
+        remedy = "lower quant.learning_rate"
+        if self.runtime.autocast is not None:
+            remedy += " or set runtime.precision to 'float32'"
+        return MacrecError(
+            f"RQ-VAE {what} at learning rate {self.params.learning_rate}; {remedy} "
+            f"(last good checkpoint: {self.checkpoints.last})"
+        )
+
+
+def start(
+    data: QuantizerData, params: QuantParams, seed: int, runtime: Runtime, checkpoints: Checkpoints
+) -> Run:
+    """A fresh training, or one that goes on from its checkpoint."""
+    model = _new_model(data, params, seed)
+    # Fused and plain update differ in the last bit; one is chosen for good. This one reads and
+    # writes every weight once.
+    optimizer = AdamW(
+        model.parameters(), params.learning_rate, weight_decay=params.weight_decay, fused=True
+    )
+    state = checkpoints.load()
+    done = 0 if state is None else len(state["history"])
+    runtime.processes.check_same("epochs done so far", done)
+    if state is not None:
+        model.load_state_dict(state["model"])
+    model.to(runtime.device)
+    standardised = {
+        name: model[name].standardise(x.to(runtime.device)) for name, x in data.embeddings.items()
+    }
+    if state is None:
+        _initialise_codebooks(model, standardised, params, seed)
+    elif state["optimizer"] is not None:
+        optimizer.load_state_dict(state["optimizer"])
+    return Run(
+        data, params, seed, runtime, checkpoints, model, optimizer, standardised,
+        {name: total_variance(x) for name, x in standardised.items()},
+        [] if state is None else list(state["history"]),
+    )  # fmt: skip
 
 
 def _new_model(data: QuantizerData, params: QuantParams, seed: int) -> CrossModalRQVAE:
@@ -224,18 +183,17 @@ def _new_model(data: QuantizerData, params: QuantParams, seed: int) -> CrossModa
 
 
 def _initialise_codebooks(
-    model: CrossModalRQVAE,
-    data: QuantizerData,
-    params: QuantParams,
-    seed: int,
-    device: torch.device,
+    model: CrossModalRQVAE, standardised: Mapping[str, Tensor], params: QuantParams, seed: int
 ) -> None:
-    """k-means on the residuals of the first batch, before the first update."""
-    first = _batches(data.num_items, params.batch_size, seed, 0)[0]
-    for name, embeddings in data.embeddings.items():
+    """k-means on the residuals of the first batch, before the first update.
+
+    Of several processes each computes the same of the whole batch.
+    """
+    for name, embeddings in standardised.items():
         part = model[name]
+        first = _batches(len(embeddings), params.batch_size, seed, 0)[0]
         with torch.no_grad():
-            latent = part.encode(part.standardise(embeddings[first].to(device)))
+            latent = part.encode(embeddings[first.to(embeddings.device)])
         if len(latent) < params.codebook_size:
             log.warning(
                 "%s: a first batch of %d items seeds %d codes; the surplus starts from repeated "
@@ -253,39 +211,49 @@ def _batches(num_items: int, batch_size: int, seed: int, epoch: int) -> list[Ten
     return list(order.split(batch_size))
 
 
-def _train_epoch(
-    model: CrossModalRQVAE,
-    optimizer: torch.optim.Optimizer,
-    standardised: Mapping[str, Tensor],
-    data: QuantizerData,
-    params: QuantParams,
-    seed: int,
-    epoch: int,
-) -> dict[str, float]:
-    draws = generator(seed, "rqvae-positives", epoch)
-    sums: dict[str, float] = {}
-    model.train()
-    for rows in _batches(data.num_items, params.batch_size, seed, epoch):
-        batch = {name: x[rows.to(x.device)] for name, x in standardised.items()}
-        labels = {name: data.pseudo_labels[name][rows] for name in batch}
-        terms = objective(model, batch, labels, params, draws)
-        _check_finite(float(terms.total.detach()), epoch, params)
-        optimizer.zero_grad(set_to_none=True)
+def train_epoch(run: Run, epoch: int) -> dict[str, float]:
+    """Updates with every item once; the loss and its parts as means over the items."""
+    draws = generator(run.seed, "rqvae-positives", epoch)
+    batches = _batches(run.data.num_items, run.params.batch_size, run.seed, epoch)
+    seen, positives = [], []
+    processes = run.runtime.processes
+    run.model.train()
+    for rows in batches:
+        own = processes.share(rows)
+        batch = {name: x[own.to(x.device)] for name, x in run.standardised.items()}
+        labels = {name: run.data.pseudo_labels[name][rows] for name in batch}
+        terms = objective(
+            run.model, batch, labels, run.params, draws, run.runtime.autocast, processes
+        )
+        run.optimizer.zero_grad(set_to_none=True)
         terms.total.backward()
-        optimizer.step()
-        weight = len(rows) / data.num_items
-        values = {name: float(part.detach()) for name, part in terms.parts.items()}
-        values["loss"] = float(terms.total.detach())
-        if terms.positives is not None:
-            values["positives"] = terms.positives
-        for name, value in values.items():
-            sums[name] = sums.get(name, 0.0) + weight * value
+        parts = torch.stack(list(terms.parts.values())).detach()
+        processes.sum_gradients_(run.model.parameters(), [parts])
+        run.optimizer.step()
+        seen.append(torch.cat([parts, parts.sum()[None]]))
+        positives.append(terms.positives)
+    # Read once an epoch: on a GPU every reading waits for all that is under way.
+    values = torch.stack(seen).tolist()
+    names = [*terms.parts, "loss"]
+    sums = dict.fromkeys(names, 0.0)
+    for update, (rows, found, real) in enumerate(zip(batches, values, positives, strict=True)):
+        if not math.isfinite(found[-1]):
+            raise run.diverged(
+                f"loss is {found[-1]} in epoch {epoch + 1}, update {update + 1} of {len(batches)},"
+            )
+        weight = len(rows) / run.data.num_items
+        for name, value in zip(names, found, strict=True):
+            sums[name] += weight * value
+        if real is not None:
+            sums["positives"] = sums.get("positives", 0.0) + weight * real
     return sums
 
 
-def _check_finite(value: float, epoch: int, params: QuantParams) -> None:
-    if not math.isfinite(value):
-        raise MacrecError(
-            f"RQ-VAE loss is {value} in epoch {epoch + 1} at learning rate "
-            f"{params.learning_rate}; lower quant.learning_rate"
-        )
+def _check_finite(run: Run, row: Mapping[str, float], epoch: int) -> None:
+    """Stop before anything is saved that the last update, which no loss has seen, has spoilt."""
+    for name, value in row.items():
+        if not math.isfinite(value):
+            raise run.diverged(f"{name} is {value} after epoch {epoch + 1}")
+    norm = float(torch.nn.utils.get_total_norm(run.model.parameters()))
+    if not math.isfinite(norm):
+        raise run.diverged(f"norm of the weights is {norm} after epoch {epoch + 1}")

@@ -175,7 +175,8 @@ def _keys_of(attribute: str, stage: str, source: str) -> set[str]:
     if attribute == "runtime":
         used = {"runtime.device", "runtime.num_threads"}
         # checkpoint_every_s changes no result.
-        return used | ({"runtime.precision"} if "use_precision=True" in source else set())
+        used |= {"runtime.precision"} if "use_precision=True" in source else set()
+        return used | ({"runtime.num_processes"} if "shared=True" in source else set())
     narrower = {
         "modalities_of": "variant_specs.${item.variant}.modalities",
         "dataset_specs": "dataset_specs.${item.dataset}",

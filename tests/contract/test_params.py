@@ -181,6 +181,14 @@ def test_one_modality_is_enough_for_a_variant_of_one(raw_params):
     assert params.modalities_of("tiger") == params.modalities == ["text"]
 
 
+def test_a_batch_must_hold_the_longest_text(raw_params):
+    raw_params["embed"]["text"] |= {"max_tokens": 128, "batch_tokens": 127}
+    (line,) = problems_of(raw_params)
+    assert line == (
+        "embed.text: batch_tokens=127: must be at least max_tokens=128, the longest text"
+    )
+
+
 def test_a_variant_may_only_name_modalities_that_are_embedded(raw_params):
     raw_params["modalities"] = ["text"]
     problems = problems_of(raw_params)

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from macrec_core import artifacts
 from macrec_core.artifacts import (
     artifact_info,
     artifact_name,
+    artifact_writer,
     atomic_folder,
     atomic_path,
     check_same_items,
@@ -22,13 +26,22 @@ from macrec_core.artifacts import (
     lists,
     matrix,
     read_artifact,
+    read_chunks,
     read_embeddings,
     read_json,
     write_artifact,
     write_json,
 )
+from macrec_core.contracts import KeyOrder
 from macrec_core.errors import MacrecError
-from macrec_core.schemas import INTERACTIONS, USERS, Contract, embeddings, pseudo_labels
+from macrec_core.schemas import (
+    INTERACTIONS,
+    TRAINING_EXAMPLES,
+    USERS,
+    Contract,
+    embeddings,
+    pseudo_labels,
+)
 
 LABELS = pseudo_labels(["text", "image"])
 
@@ -115,6 +128,74 @@ def test_matrix_of_sliced_and_chunked_tables():
 def test_lists_cut_at_the_offsets():
     found = lists(np.array([1, 2, 3]), np.array([0, 2, 2, 3]))
     assert found.to_pylist() == [[1, 2], [], [3]]
+
+
+def test_chunks_are_written_and_read_as_the_whole_table(tmp_path):
+    whole = interactions([0, 0, 1, 2, 2, 2, 3], [0, 1, 0, 0, 1, 2, 0])
+    for name in "ab":
+        with artifact_writer(tmp_path / name, INTERACTIONS, {"seed": 3}) as writer:
+            for first, rows in ((0, 3), (3, 0), (3, 1), (4, 3)):
+                writer.write(whole.slice(first, rows))
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    table = read_artifact(tmp_path / "a", INTERACTIONS)
+    assert table.to_pylist() == whole.to_pylist()
+    assert table.schema.remove_metadata() == INTERACTIONS.schema
+    assert artifact_info(table) == {"seed": 3}
+    for rows in (1, 2, 3, 7, 100):
+        chunks = list(read_chunks(tmp_path / "a", INTERACTIONS, rows))
+        assert [row for chunk in chunks for row in chunk.to_pylist()] == whole.to_pylist()
+        assert [len(c) for c in chunks[:-1]] == [rows] * (len(chunks) - 1)
+        assert 0 < len(chunks[-1]) <= rows
+
+
+def test_a_whole_table_is_one_chunk(tmp_path):
+    write_artifact(tmp_path / "a", labels_table(), LABELS, {"seed": 3})
+    with artifact_writer(tmp_path / "b", LABELS, {"seed": 3}) as writer:
+        writer.write(labels_table())
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_a_file_of_no_chunks_is_an_empty_table(tmp_path):
+    with artifact_writer(tmp_path / "a", LABELS):
+        pass
+    assert read_artifact(tmp_path / "a", LABELS).num_rows == 0
+    assert list(read_chunks(tmp_path / "a", LABELS, 5)) == []
+
+
+def test_only_the_columns_asked_for_are_read_and_checked(tmp_path):
+    table = labels_table(item_id=[0, 7, 1]).cast(LABELS.schema)
+    plant(tmp_path / "l", table)
+    found = read_artifact(tmp_path / "l", LABELS, ["image", "text"])
+    assert found.column_names == ["image", "text"]
+    assert found.to_pydict() == {"image": [1, 1, 0], "text": [5, 6, 5]}
+    (chunk,) = read_chunks(tmp_path / "l", LABELS, 9, ["text"])
+    assert chunk.to_pydict() == {"text": [5, 6, 5]}
+    # The key is checked where it is read, and the file's columns always.
+    assert "has 7 in row 1" in refusal(read_artifact, tmp_path / "l", LABELS, ["item_id"])
+    plant(tmp_path / "l", table.drop(["text"]))
+    assert "has columns" in refusal(read_artifact, tmp_path / "l", LABELS, ["image"])
+
+
+def test_tokens_have_no_dictionary_and_a_dense_key_hardly_any_bytes(tmp_path):
+    rows = 20_000
+    tokens = lists(np.arange(rows, dtype=np.int32) % 7, np.arange(rows + 1))
+    values = {
+        "task": ["t"] * rows,
+        "source_modality": ["a"] * rows,
+        "target_modality": ["b"] * rows,
+    }
+    ids = {"user_id": [None] * rows, "position": [None] * rows, "target_item": [0] * rows}
+    table = pa.table(
+        {"example_id": range(rows), **values, **ids, "source": tokens, "target": tokens}
+    )
+    write_artifact(tmp_path / "t", table, TRAINING_EXAMPLES)
+    group = pq.ParquetFile(tmp_path / "t").metadata.row_group(0)
+    columns = {group.column(i).path_in_schema: group.column(i) for i in range(group.num_columns)}
+    assert "RLE_DICTIONARY" in columns["task"].encodings
+    for name in ("source.list.element", "target.list.element"):
+        assert "RLE_DICTIONARY" not in columns[name].encodings
+        assert not columns[name].is_stats_set
+    assert columns["example_id"].total_compressed_size < rows / 10
 
 
 # ------------------------------------------------------------------------------- bad files
@@ -237,6 +318,92 @@ def test_a_key_out_of_order_is_refused(tmp_path):
     assert "rows are not in the order of key ['user_id', 'position']" in message
 
 
+@pytest.mark.parametrize(
+    ("chunks", "told"),
+    [
+        ([[0, 1], [3]], "has 3 in row 2, expected 0..2 in order"),
+        ([[0, 1], [0]], "has 0 in row 2, expected 0..2 in order"),
+    ],
+)
+def test_a_dense_key_goes_on_across_chunks(tmp_path, chunks, told):
+    def write():
+        with artifact_writer(tmp_path / "l", USERS) as writer:
+            for ids in chunks:
+                writer.write(pa.table({"user_id": ids, "user_key": ["k"] * len(ids)}))
+
+    assert f"column 'user_id' {told}" in refusal(write)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("users", "positions", "told"),
+    [
+        ([0, 1], [1, 0], "repeats in 1 rows"),
+        ([0, 0], [1, 2], "repeats in 1 rows"),
+        (
+            [0, 1],
+            [0, 0],
+            "rows are not in the order of key ['user_id', 'position'], first in row 2",
+        ),
+        (
+            [1, 0],
+            [0, 2],
+            "rows are not in the order of key ['user_id', 'position'], first in row 3",
+        ),
+    ],
+)
+def test_keys_ascend_across_chunks_on_both_ways(tmp_path, users, positions, told):
+    first, second = interactions([0, 0], [0, 1]), interactions(users, positions)
+
+    def write():
+        with artifact_writer(tmp_path / "i", INTERACTIONS) as writer:
+            writer.write(first)
+            writer.write(second)
+
+    assert told in refusal(write)
+    assert list(tmp_path.iterdir()) == []
+    both = pa.concat_tables([first, second]).cast(INTERACTIONS.schema)
+    plant(tmp_path / "i", both, "interactions")
+    chunks = read_chunks(tmp_path / "i", INTERACTIONS, 2)
+    assert next(chunks).to_pylist() == first.to_pylist()
+    assert told in refusal(next, chunks)
+    assert told in refusal(read_artifact, tmp_path / "i", INTERACTIONS)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from(["test", "valid"]), st.integers(0, 3)), max_size=8),
+    st.lists(st.integers(0, 8), max_size=3),
+)
+def test_order_is_that_of_sorted_tuples_however_a_table_is_cut(keys, cuts):
+    contract = Contract(
+        "c", 1, pa.schema([pa.field("a", pa.string()), pa.field("b", pa.int32())]), ("a", "b")
+    )
+    table = pa.table({"a": [a for a, _ in keys], "b": [b for _, b in keys]}, contract.schema)
+    edges = [0, *sorted(min(cut, len(keys)) for cut in cuts), len(keys)]
+    order = KeyOrder(Path("file"), contract)
+
+    def check():
+        for start, end in pairwise(edges):
+            order.check(table.slice(start, end - start))
+
+    if keys == sorted(set(keys)):
+        check()
+    else:
+        refusal(check)
+
+
+def test_a_bad_value_in_a_later_chunk_is_told_and_nothing_is_written(tmp_path):
+    def write():
+        with artifact_writer(tmp_path / "e", embeddings(2)) as writer:
+            writer.write(vectors([1.0, 2.0]))
+            later = vectors([1.0, float("nan")])
+            writer.write(later.set_column(0, "item_id", pa.array([1])))
+
+    assert "column 'embedding' has 1 NaN" in refusal(write)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_too_few_items_names_both_files(tmp_path):
     check_same_items(tmp_path / "a", 4, tmp_path / "b", 4)
     message = refusal(check_same_items, tmp_path / "a", 3, tmp_path / "b", 4)
@@ -246,8 +413,7 @@ def test_too_few_items_names_both_files(tmp_path):
 # ------------------------------------------------------------------------------- atomicity
 
 
-def fail_half_way(table, path, **options):
-    path.write_bytes(b"PAR1 half a file")
+def fail_half_way(*arguments):
     raise OSError("disk full")
 
 
@@ -255,7 +421,7 @@ def test_a_failed_write_leaves_the_old_file_whole_and_nothing_else(tmp_path, mon
     path = tmp_path / "labels.parquet"
     write_artifact(path, labels_table(), LABELS)
     before = path.read_bytes()
-    monkeypatch.setattr(artifacts.pq, "write_table", fail_half_way)
+    monkeypatch.setattr(artifacts.pq.ParquetWriter, "write_table", fail_half_way)
     with pytest.raises(OSError, match="disk full"):
         write_artifact(path, labels_table(text=[9, 9, 9]), LABELS)
     assert path.read_bytes() == before

@@ -30,6 +30,31 @@ def test_the_last_saved_state_is_loaded_and_told(tmp_path, caplog):
     assert [f.name for f in tmp_path.iterdir()] == ["state.pt"]
 
 
+def test_the_last_state_is_named_with_how_far_it_had_come(tmp_path):
+    keeper = Checkpoints(tmp_path, 0.0)
+    assert keeper.last == "none was saved"
+    keeper.save(state(1))
+    assert keeper.last == f"{tmp_path / 'state.pt'} at epoch 1"
+    later = Checkpoints(tmp_path, 0.0)
+    later.load()
+    assert later.last == keeper.last
+    later.save(state(2))
+    assert later.last == f"{tmp_path / 'state.pt'} at epoch 2"
+
+
+def test_a_save_that_fails_does_not_count_as_the_last(tmp_path, monkeypatch):
+    keeper = Checkpoints(tmp_path, 0.0)
+    keeper.save(state(1))
+
+    def fail(value, file):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(checkpoints.torch, "save", fail)
+    with pytest.raises(OSError, match="disk full"):
+        keeper.save(state(2))
+    assert keeper.last.endswith("at epoch 1")
+
+
 def test_offers_are_taken_only_after_the_interval(tmp_path, monkeypatch):
     now = [100.0]
     monkeypatch.setattr(checkpoints.time, "monotonic", lambda: now[0])

@@ -12,8 +12,10 @@ from macrec_core.metrics import (
     codebook_use,
     collision_rate,
     hit_rate,
+    id_keys,
     mean_and_std,
     ndcg,
+    num_distinct,
     random_ranking_metrics,
     ranking_metrics,
     sorted_code_counts,
@@ -61,6 +63,27 @@ def test_collision_rate_by_hand():
     assert collision_rate(np.zeros((5, 3), np.int32)) == pytest.approx(4 / 5)
     # Three in one group and two in another: five items, two IDs.
     assert collision_rate(np.array([[1], [1], [1], [2], [2]], np.int32)) == pytest.approx(3 / 5)
+
+
+@pytest.mark.parametrize(("levels", "size"), [(1, 9), (4, 5), (9, 128), (15, 256)])
+def test_distinct_ids_are_counted_whatever_their_length(levels, size):
+    codes = np.random.default_rng(4).integers(0, size, (200, levels)).astype(np.int32)
+    codes[120:] = codes[:80]
+    assert num_distinct(codes) == len(set(map(tuple, codes.tolist())))
+    assert num_distinct(codes[:0]) == 0
+
+
+@pytest.mark.parametrize(("levels", "size"), [(3, 4), (7, 256), (8, 256), (15, 256), (9, 128)])
+def test_keys_are_equal_for_equal_ids_and_in_their_order(levels, size):
+    rng = np.random.default_rng(3)
+    codes = rng.integers(0, size, (300, levels)).astype(np.int32)
+    codes[150:, : levels - 1] = codes[:150, : levels - 1]
+    codes[:20] = size - 1
+    keys = id_keys(codes, size)
+    paths = list(map(tuple, codes.tolist()))
+    order = np.argsort(keys, kind="stable")
+    assert [paths[i] for i in order] == sorted(paths)
+    assert len(set(keys.tolist())) == len(set(paths))
 
 
 def test_codebook_use_by_hand():

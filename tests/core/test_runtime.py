@@ -22,7 +22,10 @@ CPU = Runtime(torch.device("cpu"), None)
 
 
 def runtime(**changes):
-    whole = {"device": "cpu", "precision": "float32", "num_threads": 1, "checkpoint_every_s": 60.0}
+    whole = {
+        "device": "cpu", "precision": "float32", "num_threads": 1, "num_processes": 1,
+        "checkpoint_every_s": 60.0,
+    }  # fmt: skip
     return RuntimeParams.model_validate(whole | changes)
 
 

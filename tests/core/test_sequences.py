@@ -8,17 +8,19 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from macrec_core import schemas
-from macrec_core.artifacts import read_artifact, write_artifact
+from macrec_core import schemas, sequences, windows
+from macrec_core.artifacts import read_artifact, read_chunks, write_artifact
 from macrec_core.errors import MacrecError
 from macrec_core.semantic_ids import ALIGNMENT_TASKS, Vocabulary
 from macrec_core.sequences import (
-    Windows,
+    evaluation_chunks,
     evaluation_examples,
-    source_tokens,
+    split_counts,
+    training_chunks,
     training_examples,
-    windows,
+    write_examples,
 )
+from macrec_core.windows import scan_of
 
 NUM_ITEMS = 20
 histories = st.lists(
@@ -146,42 +148,6 @@ def test_evaluation_histories_hold_everything_before_the_target(
                 assert row["source"] == [*tokens_of(codes, modality, past), END]
 
 
-@relaxed
-@given(
-    st.lists(st.integers(0, NUM_ITEMS - 1), min_size=1, max_size=12),
-    st.data(),
-    st.sampled_from([None, 3]),
-)
-def test_source_tokens_equal_a_plain_loop(codes, items, data, prompt):
-    ends = data.draw(st.lists(st.integers(0, len(items)), min_size=1, max_size=5))
-    starts = [data.draw(st.integers(0, end)) for end in ends]
-    zeros = np.zeros(len(ends), np.int64)
-    histories = Windows(np.array(items), zeros, zeros, np.array(starts), np.array(ends))
-    tokens = VOCABULARY.encode("image", codes["image"])
-    values, offsets = source_tokens(histories, tokens, prompt, END)
-    for row, (start, end) in enumerate(zip(starts, ends, strict=True)):
-        expected = [] if prompt is None else [prompt]
-        for item in items[start:end]:
-            expected += tokens[item].tolist()
-        assert values[offsets[row] : offsets[row + 1]].tolist() == [*expected, END]
-    assert len(values) == offsets[-1]
-
-
-def test_histories_are_cut_to_the_last_items(make_interactions):
-    table = make_interactions([list(range(10))])
-    found = windows(table, "test", 3)
-    assert found.items[found.starts[0] : found.targets[0]].tolist() == [6, 7, 8]
-    assert found.target_items.tolist() == [9]
-    assert windows(table, "train", 3).positions.tolist() == [1, 2, 3, 4, 5, 6, 7]
-
-
-def test_windows_that_were_cut_are_counted(make_interactions):
-    table = make_interactions([list(range(8)), list(range(5)), list(range(3))])
-    # Training targets have 1 to 5, 1 to 2 and no items before them.
-    assert [windows(table, "train", n).num_cut for n in (1, 2, 4, 5)] == [5, 3, 1, 0]
-    assert [windows(table, "test", n).num_cut for n in (1, 3, 4, 6, 7)] == [3, 2, 1, 1, 0]
-
-
 def test_prompts_stand_on_alignment_tasks_only(make_interactions, codes, seq2seq):
     table = training_examples(make_interactions([list(range(9))]), codes, VOCABULARY, seq2seq())
     prompts = range(2, 2 + len(VOCABULARY.prompts))
@@ -225,3 +191,86 @@ def test_both_tables_meet_their_contracts(make_interactions, codes, seq2seq, tmp
         path = tmp_path / f"{name}.parquet"
         write_artifact(path, table, contract)
         assert read_artifact(path, contract).to_pylist() == table.to_pylist()
+
+
+@relaxed
+@given(histories, st.integers(1, 5), st.integers(1, 7), st.integers(1, 60))
+def test_chunks_of_any_size_give_the_same_rows_in_the_same_order(
+    make_interactions, codes, seq2seq, histories, max_history, rows, tokens
+):
+    table, params = make_interactions(histories), seq2seq(max_history)
+    train = training_examples(table, codes, VOCABULARY, params)
+    held_out = evaluation_examples(table, codes, VOCABULARY, max_history)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(windows, "ROWS_A_CHUNK", rows)
+        patch.setattr(windows, "TOKENS_A_CHUNK", tokens)
+        chunks = [t for _, t in training_chunks(_of(rows, table), codes, VOCABULARY, params)]
+        parts = list(evaluation_chunks(_of(rows, table), codes, VOCABULARY, max_history))
+    # A window more than the bound, or one item a row.
+    most = max(tokens + max_history * VOCABULARY.num_levels + 2, rows * (VOCABULARY.num_levels + 2))
+    for chunk in [*chunks, *parts]:
+        assert 0 < chunk.num_rows <= rows
+        assert sum(map(len, chunk.column("source").to_pylist())) <= most
+    assert [row for t in chunks for row in t.to_pylist()] == train.to_pylist()
+    assert [row for t in parts for row in t.to_pylist()] == held_out.to_pylist()
+
+
+def _of(rows, table):
+    """A scan that reads `rows` rows at a time, whatever is asked for."""
+    return lambda _: scan_of(table)(rows)
+
+
+def test_what_is_written_is_what_the_tables_hold(make_interactions, codes, seq2seq, tmp_path):
+    interactions = make_interactions([[1, 2, 3, 4, 5], [6, 7, 8, 9], [1, 9, 0]])
+    write_artifact(tmp_path / "i", interactions, schemas.INTERACTIONS)
+    counts = write_examples(
+        tmp_path,
+        lambda rows: read_chunks(tmp_path / "i", schemas.INTERACTIONS, rows, windows.COLUMNS),
+        codes, VOCABULARY, seq2seq(2),
+    )  # fmt: skip
+    train = read_artifact(tmp_path / "train.parquet", schemas.TRAINING_EXAMPLES)
+    held_out = read_artifact(tmp_path / "eval.parquet", schemas.EVALUATION_EXAMPLES)
+    assert train.equals(training_examples(interactions, codes, VOCABULARY, seq2seq(2)))
+    assert held_out.equals(evaluation_examples(interactions, codes, VOCABULARY, 2))
+    names = [
+        f"{r['task']}:{r['source_modality']}>{r['target_modality']}" for r in train.to_pylist()
+    ]
+    assert counts["tasks"] == dict(Counter(names))
+    assert counts["examples"] == train.num_rows
+    assert (counts["valid_users"], counts["test_users"]) == (3, 3)
+
+
+def test_chunks_become_row_groups_and_equal_runs_equal_bytes(
+    make_interactions, codes, seq2seq, tmp_path, monkeypatch
+):
+    import pyarrow.parquet as pq
+
+    monkeypatch.setattr(windows, "ROWS_A_CHUNK", 4)
+    monkeypatch.setattr(sequences, "ROWS_A_CHUNK", 4)
+    scan = _of(4, make_interactions([list(range(9)), list(range(5, 12))]))
+    for name in "ab":
+        write_examples(tmp_path / name, scan, codes, VOCABULARY, seq2seq())
+    for name in ("train.parquet", "eval.parquet", "vocabulary.json"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    chunks = [t.num_rows for _, t in training_chunks(scan, codes, VOCABULARY, seq2seq())]
+    groups = pq.ParquetFile(tmp_path / "a" / "train.parquet").metadata
+    assert [groups.row_group(i).num_rows for i in range(groups.num_row_groups)] == chunks
+    assert len(chunks) > 10
+
+
+@relaxed
+@given(histories, st.integers(1, 5), st.integers(1, 7))
+def test_users_and_cut_histories_are_counted(make_interactions, histories, max_history, rows):
+    table = make_interactions(histories)
+    expected = {"valid_users": len(histories), "test_users": len(histories)}
+    for split in ("train", "valid", "test"):
+        expected[f"{split}_histories_cut"] = sum(
+            row["split"] == split and row["position"] > max_history for row in table.to_pylist()
+        )
+    assert split_counts(_of(rows, table), max_history) == expected
+
+
+def test_an_item_without_an_id_is_an_error(make_interactions, codes, seq2seq):
+    interactions = make_interactions([[1, 2, NUM_ITEMS, 4, 5]])
+    with pytest.raises(MacrecError, match=f"item {NUM_ITEMS} has no semantic ID, there are 20"):
+        training_examples(interactions, codes, VOCABULARY, seq2seq())

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import socket
+import subprocess
+import sys
 from io import BytesIO
 from pathlib import Path
 
@@ -27,7 +32,8 @@ from stages import embed_image, embed_text
 from stages import pseudo_labels as pseudo_labels_stage
 from stages.console import OneLineErrors
 
-PARAMS = Path(__file__).parents[2] / "params.yaml"
+ROOT = Path(__file__).parents[2]
+PARAMS = ROOT / "params.yaml"
 NUM_ITEMS = 6
 
 app = typer.Typer(cls=OneLineErrors)
@@ -37,8 +43,9 @@ app.command("pseudo_labels")(pseudo_labels_stage.main)
 
 
 @pytest.fixture
-def shop(tmp_path):
+def shop(tmp_path, monkeypatch):
     """Items, images and params of six items: three red guitars, three blue drums."""
+    monkeypatch.setenv("MACREC_SCRATCH", str(tmp_path / "scratch"))
     _write_items(tmp_path, ["red guitar"] * 3 + ["blue drum"] * 3)
     _write_images(tmp_path, range(NUM_ITEMS))
     _set_params(tmp_path)
@@ -84,13 +91,17 @@ def _set_params(folder, **sections):
     params["pseudo_labels"] = {"num_clusters": 2, "n_init": 10, "seed": 0}
     # Stated here, so that a user's change of params.yaml does not change these tests.
     fields = ["title", "description"]
-    minilm = {"encoder": "minilm", "fields": fields, "max_tokens": 32, "batch_size": 4}
+    minilm = {"encoder": "minilm", "fields": fields, "max_tokens": 32, "batch_tokens": 64}
     lite0 = {"encoder": "efficientnet_lite0", "batch_size": 4}
     params["embed"] = {"text": minilm, "image": lite0, **sections}
     yaml.dump(params, folder / "params.yaml")
 
 
 def run(folder, command, run_name="run"):
+    return CliRunner().invoke(app, _arguments(folder, command, run_name))
+
+
+def _arguments(folder, command, run_name):
     out = folder / run_name
     arguments = [command, "--dataset", "sample", "--params", str(folder / "params.yaml")]
     arguments += ["--metrics", str(out / f"{command}.json")]
@@ -100,7 +111,7 @@ def run(folder, command, run_name="run"):
     else:
         arguments += ["--catalogue", str(folder), "--raw", str(folder / "raw")]
         arguments += ["--output", str(out / f"{command}.parquet")]
-    return CliRunner().invoke(app, arguments)
+    return arguments
 
 
 def fails_in_one_line(folder, command, *words):
@@ -132,6 +143,73 @@ def test_embedded_weights_give_the_same_bytes_twice(command, width, weights, sho
     metrics = json.loads((shop / "first" / f"{command}.json").read_text())
     assert (metrics["dataset"], metrics["items"], metrics["width"]) == ("sample", NUM_ITEMS, width)
     assert metrics["mean_norm"] > 0
+    # What a finished run kept on the way is removed.
+    assert [path for path in (shop / "scratch").rglob("*") if path.is_file()] == []
+
+
+# Two items a shard; the process dies after as many saves as the first argument says.
+KILLED = """
+import os, signal, sys
+from macrec_core.encoders import shards
+from stages.__main__ import app
+
+shards.SHARD_ITEMS, save, saved = 2, shards.Shards.save, []
+
+def save_and_die(self, start, *arguments):
+    save(self, start, *arguments)
+    saved.append(start)
+    if len(saved) == int(sys.argv[1]):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+shards.Shards.save = save_and_die
+app(sys.argv[2:])
+"""
+
+
+def _start(shop, command, run_name, saves_until_death=0, **environment):
+    """A stage in a process of its own."""
+    arguments = [str(saves_until_death), *_arguments(shop, command, run_name)]
+    return subprocess.Popen(
+        [sys.executable, "-c", KILLED, *arguments], cwd=ROOT, env=os.environ | environment,
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("command", ["embed_text", "embed_image"])
+def test_a_killed_run_goes_on_and_gives_the_same_bytes(command, shop):
+    killed = _start(shop, command, "killed", saves_until_death=2)
+    assert killed.wait(120) == -signal.SIGKILL
+    assert not (shop / "killed").exists()
+    resumed = _start(shop, command, "killed")
+    said = resumed.communicate(timeout=120)[1]
+    assert resumed.returncode == 0, said
+    assert "2 of 3 shards are at" in said
+    whole = _start(shop, command, "whole", MACREC_SCRATCH=str(shop / "other"))
+    said = whole.communicate(timeout=120)[1]
+    assert whole.returncode == 0, said
+    assert "shards are at" not in said
+    for kind in ("parquet", "json"):
+        first, second = (shop / name / f"{command}.{kind}" for name in ("killed", "whole"))
+        assert first.read_bytes() == second.read_bytes()
+
+
+@pytest.mark.parametrize("command", ["embed_text", "embed_image"])
+def test_two_processes_give_the_bytes_of_one(command, shop):
+    with socket.socket() as chosen:
+        chosen.bind(("127.0.0.1", 0))
+        port = str(chosen.getsockname()[1])
+    shared = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
+    workers = [
+        _start(shop, command, "two", MASTER_PORT=port, RANK=rank, LOCAL_RANK=rank, **shared)
+        for rank in "01"
+    ]
+    said = [worker.communicate(timeout=120)[1] for worker in workers]
+    assert [worker.returncode for worker in workers] == [0, 0], said
+    alone = _start(shop, command, "one")
+    assert alone.wait(120) == 0
+    for kind in ("parquet", "json"):
+        first, second = (shop / name / f"{command}.{kind}" for name in ("one", "two"))
+        assert first.read_bytes() == second.read_bytes()
 
 
 def test_texts_that_the_source_lacks_are_an_error(shop):
@@ -159,7 +237,7 @@ def test_a_missing_published_file_is_an_error(shop):
 def _write_vectors(folder, **vectors):
     for name, values in vectors.items():
         path = folder / "embeddings" / f"{name}.parquet"
-        write_embeddings(path, Encoded(np.asarray(values, np.float32), {}, {}))
+        write_embeddings(path, Encoded([np.asarray(values, np.float32)], {}, {}))
 
 
 def test_pseudo_labels_are_one_column_a_modality_and_the_same_bytes_twice(shop):

@@ -51,13 +51,13 @@ def nothing_written(shop):
 @pytest.fixture
 def epochs(monkeypatch):
     """Numbers of the epochs that are trained from here on."""
-    seen, real = [], training._train_epoch
+    seen, real = [], training.train_epoch
 
     def spy(*arguments):
         seen.append(arguments[-1])
         return real(*arguments)
 
-    monkeypatch.setattr(training, "_train_epoch", spy)
+    monkeypatch.setattr(training, "train_epoch", spy)
     return seen
 
 
@@ -154,7 +154,9 @@ def test_a_diverging_training_names_epoch_and_learning_rate(shop):
     write_params(shop / "params.yaml", quant={"learning_rate": 1e20})
     line = fail(train_arguments(shop))
     assert "RQ-VAE loss is" in line
-    assert "in epoch 1 at learning rate 1e+20; lower quant.learning_rate" in line
+    assert "in epoch 1, update " in line
+    assert " at learning rate 1e+20; lower quant.learning_rate" in line
+    assert "last good checkpoint: none was saved" in line
     assert nothing_written(shop)
 
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from macrec_core.artifacts import write_artifact
 from macrec_core.runtime import Runtime
 from macrec_core.schemas import IMAGES, ITEMS
 
@@ -23,9 +24,17 @@ def runtime():
 
 
 @pytest.fixture
-def make_items():
-    def make(rows: list[tuple[str | None, str | None]]) -> pa.Table:
-        return pa.table(
+def scratch(tmp_path):
+    return tmp_path / "scratch"
+
+
+@pytest.fixture
+def make_items(tmp_path_factory):
+    """Folder of items.parquet with the given titles and descriptions."""
+
+    def make(rows: list[tuple[str | None, str | None]]) -> Path:
+        folder = tmp_path_factory.mktemp("catalogue")
+        table = pa.table(
             {
                 "item_id": range(len(rows)),
                 "item_key": [f"B{i}" for i in range(len(rows))],
@@ -34,15 +43,24 @@ def make_items():
                 "brand": [""] * len(rows),
                 "categories": [""] * len(rows),
             }
-        ).cast(ITEMS.schema)
+        )
+        write_artifact(folder / "items.parquet", table, ITEMS)
+        return folder
 
     return make
 
 
 @pytest.fixture
-def make_images():
-    def make(pictures: list[Image.Image | bytes], items: list[int] | None = None) -> pa.Table:
-        return pa.table(
+def make_images(make_items):
+    """Folder of images.parquet with the given pictures, and of items.parquet with `count` items."""
+
+    def make(
+        pictures: list[Image.Image | bytes],
+        items: list[int] | None = None,
+        count: int | None = None,
+    ) -> Path:
+        folder = make_items([("", "")] * (len(pictures) if count is None else count))
+        table = pa.table(
             {
                 "item_id": items if items is not None else range(len(pictures)),
                 "url": [f"image-{i}.jpg" for i in range(len(pictures))],
@@ -50,7 +68,9 @@ def make_images():
                 "height": [64] * len(pictures),
                 "image": pa.array([_bytes(p) for p in pictures], pa.binary()),
             }
-        ).cast(IMAGES.schema)
+        )
+        write_artifact(folder / "images.parquet", table, IMAGES)
+        return folder
 
     return make
 

@@ -17,8 +17,8 @@ def test_published_embeddings_are_taken_over(tmp_path, make_items, make_images, 
     np.save(tmp_path / "embeddings.text.npy", values)
     np.save(tmp_path / "embeddings.image.npy", values[:, :2])
     # Null texts and absent images do not matter here.
-    texts = encode_texts(make_items([(None, None)] * 2), PUBLISHED, tmp_path, runtime)
-    images = encode_images(make_images([]), 2, PUBLISHED, tmp_path, runtime)
+    texts = encode_texts(make_items([(None, None)] * 2), PUBLISHED, tmp_path, runtime, tmp_path)
+    images = encode_images(make_images([], count=2), PUBLISHED, tmp_path, runtime, tmp_path)
     assert np.array_equal(texts.vectors, values.astype(np.float32))
     assert images.vectors.shape == (2, 2)
     assert texts.info["weights_sha256"] != images.info["weights_sha256"]
@@ -41,25 +41,31 @@ def test_unfit_files_are_errors(content, message, tmp_path, make_items, runtime)
     elif content is not None:
         np.save(path, content)
     with pytest.raises(MacrecError, match=message):
-        encode_texts(make_items([("a", "b")] * 2), PUBLISHED, tmp_path, runtime)
+        encode_texts(make_items([("a", "b")] * 2), PUBLISHED, tmp_path, runtime, tmp_path)
 
 
-def test_published_without_a_raw_folder_is_an_error(make_items, runtime):
+def test_published_without_a_raw_folder_is_an_error(tmp_path, make_items, runtime):
     with pytest.raises(MacrecError, match="give it with --raw"):
-        encode_texts(make_items([("a", "b")]), PUBLISHED, None, runtime)
+        encode_texts(make_items([("a", "b")]), PUBLISHED, None, runtime, tmp_path)
 
 
 def test_a_pickled_array_is_refused(tmp_path, make_items, runtime):
     np.save(tmp_path / "embeddings.text.npy", np.array([{}], dtype=object), allow_pickle=True)
     with pytest.raises(MacrecError, match="is no readable NumPy array"):
-        encode_texts(make_items([("a", "b")]), PUBLISHED, tmp_path, runtime)
+        encode_texts(make_items([("a", "b")]), PUBLISHED, tmp_path, runtime, tmp_path)
 
 
-def test_an_artifact_of_any_width_is_read_back(tmp_path):
+@pytest.mark.parametrize("cuts", [[], [1], [2, 3]])
+def test_an_artifact_of_any_width_and_parts_is_read_back(cuts, tmp_path):
     vectors = np.random.default_rng(0).normal(size=(4, 7)).astype(np.float32)
     path = tmp_path / "text.parquet"
-    write_embeddings(path, Encoded(vectors, {"encoder": "published"}, {}))
+    encoded = Encoded(np.split(vectors, cuts), {"encoder": "published"}, {"texts": 3})
+    write_embeddings(path, encoded)
     assert np.array_equal(read_embeddings(path), vectors)
+    assert np.array_equal(encoded.vectors, vectors)
+    figures = encoded.metrics()
+    assert (figures["items"], figures["width"], figures["texts"]) == (4, 7, 3)
+    assert figures["mean_norm"] == pytest.approx(np.linalg.norm(vectors, axis=1).mean(), rel=1e-6)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
@@ -68,6 +74,6 @@ def test_nan_is_one_line_that_names_file_and_column(bad, tmp_path):
     vectors = np.ones((3, 2), np.float32)
     vectors[1, 0] = bad
     with pytest.raises(MacrecError, match=r"text\.parquet: column 'embedding' has 1 NaN") as caught:
-        write_embeddings(path, Encoded(vectors, {}, {}))
+        write_embeddings(path, Encoded([vectors], {}, {}))
     assert "\n" not in str(caught.value)
     assert not list(tmp_path.iterdir())

@@ -1,4 +1,8 @@
-"""Conflict reassignment: examples by hand, an oracle by brute force, and properties."""
+"""Conflict reassignment: examples by hand, two oracles, and properties.
+
+The oracles are a search over the list of all IDs, and the walk over the tree item by item
+(`benchmarks.plain_conflicts`), which also larger catalogues are compared with.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from benchmarks.plain_conflicts import make_unique_plainly
 from macrec_core.errors import MacrecError
+from macrec_core.quantization import conflicts
 from macrec_core.quantization.conflicts import make_unique
 
 
@@ -134,6 +140,122 @@ def test_result_is_that_of_a_search_over_all_ids(case):
     latents, codebooks, codes = case
     found = make_unique(latents, codebooks, codes).codes
     assert np.array_equal(found, by_brute_force(latents, codebooks, codes))
+
+
+def check_against_the_walk(latents, codebooks, codes):
+    with np.errstate(invalid="ignore"):
+        expected, moved, moved_above = make_unique_plainly(latents, codebooks, codes)
+        found = make_unique(latents, codebooks, codes)
+    assert np.array_equal(found.codes, expected)
+    assert (found.num_moved, found.num_moved_above) == (moved, moved_above)
+    return found
+
+
+@CHECKED
+@given(cases())
+def test_result_is_that_of_the_walk_item_by_item(case):
+    check_against_the_walk(*case)
+
+
+@CHECKED
+@given(cases(crowded=True))
+def test_result_is_that_of_the_walk_where_every_id_is_needed(case):
+    check_against_the_walk(*case)
+
+
+KINDS = ("nearest", "random", "skewed", "all equal")
+
+
+def larger_case(rng, levels, size, dim, count, kind, scale=1.0):
+    latents = rng.normal(size=(count, dim))
+    codebooks = rng.normal(size=(levels, size, dim))
+    if rng.random() < 0.3:  # many ties
+        latents, codebooks = np.round(latents), np.round(codebooks)
+    if rng.random() < 0.2:  # codes that only rounding tells apart
+        codebooks = codebooks[:, :1] * (1 + 1e-7 * rng.normal(size=codebooks.shape))
+    if rng.random() < 0.4:  # copies
+        latents = latents[np.minimum(rng.geometric(0.02, count), count) - 1]
+    latents = (scale * latents).astype(np.float32)
+    codebooks = (scale * codebooks).astype(np.float32)
+    if kind == "nearest":
+        codes = nearest_codes(latents, codebooks)
+    elif kind == "random":
+        codes = rng.integers(0, size, (count, levels))
+    elif kind == "skewed":  # whole subtrees overflow while others are empty
+        codes = np.minimum(rng.geometric(0.5, (count, levels)) - 1, size - 1)
+    else:
+        codes = np.tile(rng.integers(0, size, levels), (count, 1))
+    return latents, codebooks, codes.astype(np.int32)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("seed", range(12))
+def test_larger_catalogues_are_those_of_the_walk(monkeypatch, kind, seed):
+    rng = np.random.default_rng([seed, KINDS.index(kind)])
+    # Pieces of every size: one item, some, all.
+    monkeypatch.setattr(conflicts, "_ITEMS", int(rng.choice([1, 5, 64, 1 << 16])))
+    monkeypatch.setattr(conflicts, "_ROWS", int(rng.choice([1, 7, 4096])))
+    monkeypatch.setattr(conflicts, "_DIRECT_ROWS", int(rng.choice([1, 5, 256])))
+    levels, size = int(rng.integers(1, 5)), int(rng.choice([3, 6, 16]))
+    count = min(size**levels, 800)
+    dim = int(rng.choice([1, 3, 8, 9, 33]))
+    check_against_the_walk(*larger_case(rng, levels, size, dim, count, kind))
+
+
+@pytest.mark.parametrize("scale", [1e-38, 1e-30, 1e-20, 1e-3, 1e15, 1e25, 1e37])
+@pytest.mark.parametrize("kind", ["nearest", "skewed"])
+def test_numbers_of_every_size_are_those_of_the_walk(kind, scale):
+    rng = np.random.default_rng(5)
+    for _ in range(4):
+        check_against_the_walk(*larger_case(rng, 2, 8, 5, 60, kind, scale))
+
+
+@pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf])
+def test_latents_that_are_no_numbers_still_give_the_ids_of_the_walk(odd):
+    rng = np.random.default_rng(6)
+    latents, codebooks, codes = larger_case(rng, 2, 6, 4, 30, "skewed")
+    latents[::3, 1] = odd
+    check_against_the_walk(latents, codebooks, codes)
+
+
+def test_latents_far_from_zero_are_those_of_the_walk():
+    """Where float32 products say nothing about which code is nearer."""
+    rng = np.random.default_rng(7)
+    latents, codebooks, codes = larger_case(rng, 3, 6, 8, 200, "skewed")
+    assert check_against_the_walk(latents + 3000, codebooks, codes).num_moved > 100
+
+
+def test_by_hand_who_overflows_may_take_what_somebody_at_home_wants_later():
+    codebooks = np.array([[[0.0], [10.0], [100.0]], [[-1.0], [0.0], [1.0]]], dtype=np.float32)
+    latents = np.array([[1.0], [0.95], [1.1], [1.2], [9.0], [9.3]], dtype=np.float32)
+    nearest = nearest_codes(latents, codebooks)
+    assert nearest.tolist() == [[0, 2]] * 4 + [[1, 0]] * 2
+    found = check_against_the_walk(latents, codebooks, nearest)
+    # 0.95 and 1.1 fill the prefix 0. So 1.2 goes to 10, where -1 is taken, and takes 0; the
+    # next in order, 9.3, finds -1 and 0 taken.
+    assert found.codes.tolist() == [[0, 2], [0, 1], [0, 0], [1, 1], [1, 0], [1, 2]]
+    assert (found.num_moved, found.num_moved_above) == (4, 1)
+
+
+@pytest.mark.parametrize(("levels", "size"), [(15, 256), (12, 64), (9, 128)])
+def test_more_ids_than_64_bits_count(levels, size):
+    rng = np.random.default_rng(8)
+    latents, codebooks, codes = larger_case(rng, levels, size, 4, 300, "all equal")
+    codes[150:, 0] = (codes[150:, 0] + 1) % size
+    found = check_against_the_walk(latents, codebooks, codes)
+    assert found.num_moved == 298
+
+
+def test_a_giant_group_fills_subtree_after_subtree():
+    rng = np.random.default_rng(9)
+    codebooks = rng.normal(size=(3, 8, 4)).astype(np.float32)
+    latents = np.tile(rng.normal(size=4), (500, 1)).astype(np.float32)
+    codes = np.tile(nearest_codes(latents[:1], codebooks), (500, 1))
+    found = check_against_the_walk(latents, codebooks, codes)
+    # 8 IDs below the last prefix, 64 below the one before; the next subtrees fill in turn.
+    first = np.bincount(found.codes[:, 0])
+    assert sorted(first[first > 0], reverse=True) == [64] * 7 + [52]
+    assert (found.num_moved, found.num_moved_above) == (499, 492)
 
 
 @CHECKED

@@ -129,3 +129,31 @@ def test_codebook_loss_moves_codes_only_and_commitment_residuals_only():
     losses.commitment_loss(residuals, vectors, "sum").backward()
     assert vectors.grad is None
     torch.testing.assert_close(residuals.grad, 2 * (residuals - vectors).detach() / 5)
+
+
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
+@pytest.mark.parametrize("of", ["target", "output", "both"])
+def test_squared_errors_have_the_value_and_the_gradients_of_the_formula(reduction, of):
+    draws = torch.Generator().manual_seed(3)
+    target, output = (torch.randn(7, 5, generator=draws).double() for _ in range(2))
+    target.requires_grad_(of != "output")
+    output.requires_grad_(of != "target")
+    squares = (target - output).square()
+    expected = squares.sum(dim=1).mean() if reduction == "sum" else squares.mean()
+    found = losses.reconstruction_loss(target, output, reduction)
+    torch.testing.assert_close(found, expected)
+    leaves = [t for t in (target, output) if t.requires_grad]
+    for got, wanted in zip(
+        torch.autograd.grad(3 * found, leaves),
+        torch.autograd.grad(3 * expected, leaves),
+        strict=True,
+    ):
+        torch.testing.assert_close(got, wanted)
+
+
+def test_squared_errors_of_equal_vectors_have_no_gradient():
+    target, output = torch.ones(2, 3), torch.ones(2, 3, requires_grad=True)
+    loss = losses.reconstruction_loss(target, output, "sum")
+    assert float(loss.detach()) == 0.0
+    loss.backward()
+    assert torch.equal(output.grad, torch.zeros(2, 3))

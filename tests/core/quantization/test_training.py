@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from dataclasses import replace
 from itertools import permutations
 
@@ -12,18 +13,18 @@ import torch
 
 from macrec_core.checkpoints import Checkpoints
 from macrec_core.errors import MacrecError
+from macrec_core.metrics import collision_rate
 from macrec_core.progress import Silent
-from macrec_core.quantization import losses, training
-from macrec_core.quantization.measuring import encode_items, measure
+from macrec_core.quantization import losses, nearest, training
+from macrec_core.quantization.measuring import encode_items, measure, total_variance
+from macrec_core.quantization.objective import objective
 from macrec_core.quantization.residual import Quantized
 from macrec_core.quantization.rqvae import CrossModalRQVAE, save_rqvae
-from macrec_core.quantization.training import (
-    QuantizerData,
-    objective,
-    train_quantizer,
-)
+from macrec_core.quantization.training import QuantizerData, train_quantizer
+from macrec_core.runtime import Runtime
 
-CPU = torch.device("cpu")
+FLOAT32 = Runtime(torch.device("cpu"), None)
+BFLOAT16 = Runtime(torch.device("cpu"), torch.bfloat16)
 NEVER = 1e9
 
 
@@ -275,9 +276,9 @@ class StopAfter(Silent):
             raise Interrupted
 
 
-def train(data, params, folder, seed=0, every_s=NEVER, progress=None):
+def train(data, params, folder, seed=0, every_s=NEVER, progress=None, runtime=FLOAT32):
     progress = progress or Silent()
-    return train_quantizer(data, params, seed, CPU, Checkpoints(folder, every_s), progress)
+    return train_quantizer(data, params, seed, runtime, Checkpoints(folder, every_s), progress)
 
 
 def exported(trained, params, folder):
@@ -379,13 +380,13 @@ def test_every_epoch_sees_every_item_once_with_modalities_and_labels_in_line(
     seen = []
     real = training.objective
 
-    def spy(model, batch, labels, params, draws):
+    def spy(model, batch, labels, params, draws, autocast, processes):
         rows = batch["text"][:, 0].long()
         assert torch.equal(rows, batch["image"][:, 0].long())
         assert torch.equal(rows, labels["text"])
         assert torch.equal(rows + 1000, labels["image"])
         seen.append(rows.tolist())
-        return real(model, batch, labels, params, draws)
+        return real(model, batch, labels, params, draws, autocast, processes)
 
     monkeypatch.setattr(training, "objective", spy)
     params = section(standardize="none", batch_size=16, max_epochs=3, learning_rate=1e-5)
@@ -439,7 +440,7 @@ def test_a_finished_checkpoint_drops_the_optimizer(section, data, tmp_path):
             saved.append(state)
             super().save(state)
 
-    train_quantizer(data, params, 0, torch.device("cpu"), Spy(tmp_path, 0.0), Silent())
+    train_quantizer(data, params, 0, FLOAT32, Spy(tmp_path, 0.0), Silent())
     assert saved[0]["optimizer"] is not None
     assert saved[-1]["optimizer"] is None
     assert Checkpoints(tmp_path, 0.0).load()["optimizer"] is None
@@ -453,15 +454,142 @@ def test_identical_items_train_without_nan(section, tmp_path, caplog):
     assert history[-1]["collision_rate_text"] == pytest.approx(39 / 40)
 
 
-@pytest.mark.parametrize("max_epochs", [1, 6])
-def test_a_loss_that_is_not_finite_names_epoch_and_learning_rate(
-    section, data, tmp_path, max_epochs
+@pytest.mark.parametrize("runtime", [FLOAT32, BFLOAT16], ids=["float32", "bfloat16"])
+def test_a_loss_that_is_not_finite_names_update_learning_rate_and_last_checkpoint(
+    section, data, tmp_path, runtime
 ):
-    # One update an epoch: with one epoch only the measurement can notice.
-    params = section(learning_rate=1e20, batch_size=80, max_epochs=max_epochs)
-    with pytest.raises(MacrecError, match=r"epoch \d at learning rate 1e\+20; lower") as caught:
-        train(data, params, tmp_path)
-    assert "\n" not in str(caught.value)
+    params = section(learning_rate=1e20)  # three updates an epoch
+    with pytest.raises(MacrecError) as caught:
+        train(data, params, tmp_path, every_s=0, runtime=runtime)
+    half = " or set runtime.precision to 'float32'" if runtime is BFLOAT16 else ""
+    assert re.fullmatch(
+        r"RQ-VAE loss is (nan|inf) in epoch 1, update [23] of 3, at learning rate 1e\+20; "
+        rf"lower quant\.learning_rate{half} \(last good checkpoint: none was saved\)",
+        str(caught.value),
+    )
+    assert Checkpoints(tmp_path, NEVER).load() is None
+
+
+def test_the_last_good_checkpoint_is_named_and_stays(section, data, tmp_path, monkeypatch):
+    params = section()
+    real = training.objective
+    calls = []
+
+    def failing(*arguments):
+        calls.append(1)
+        terms = real(*arguments)
+        if len(calls) < 8:
+            return terms
+        parts = {name: part * float("nan") for name, part in terms.parts.items()}
+        return replace(terms, total=terms.total * float("nan"), parts=parts)
+
+    monkeypatch.setattr(training, "objective", failing)
+    with pytest.raises(MacrecError, match=r"loss is nan in epoch 3, update 2 of 3, at") as caught:
+        train(data, params, tmp_path, every_s=0)
+    assert f"(last good checkpoint: {tmp_path / 'state.pt'} at epoch 2)" in str(caught.value)
+    state = Checkpoints(tmp_path, NEVER).load()
+    assert len(state["history"]) == 2
+    assert all(t.isfinite().all() for t in state["model"].values())
+    # With the cause gone it goes on from there, to the same end as if nothing had been.
+    monkeypatch.setattr(training, "objective", real)
+    resumed = train(data, params, tmp_path)
+    assert resumed.history == train(data, params, tmp_path / "whole").history
+
+
+def test_a_last_update_that_spoils_the_weights_is_noticed_before_anything_is_saved(
+    section, data, tmp_path
+):
+    # One update an epoch: no loss has seen what it made of the weights.
+    params = section(learning_rate=1e20, batch_size=80, max_epochs=6, evaluate_every=6)
+    with pytest.raises(MacrecError, match=r"after epoch 1 at learning rate 1e\+20; lower quant"):
+        train(data, params, tmp_path, every_s=0)
+    assert Checkpoints(tmp_path, NEVER).load() is None
+
+
+def test_want_of_memory_names_the_batch_size(section, data, tmp_path, monkeypatch):
+    def huge(*arguments):
+        return torch.empty(1 << 60)
+
+    monkeypatch.setattr(training, "objective", huge)
+    with pytest.raises(
+        MacrecError, match=r"memory does not suffice \(.*\); lower quant.batch_size"
+    ):
+        train(data, section(), tmp_path)
+
+
+def test_want_of_memory_outside_of_updates_too(section, data, tmp_path, monkeypatch):
+    def huge(*arguments):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(training, "measure", huge)
+    with pytest.raises(MacrecError, match=r"Tried to allocate 2.00 GiB\); lower quant.batch_size"):
+        train(data, section(), tmp_path)
+
+
+# ------------------------------------------------------------------------------- precision
+
+
+def products_of(monkeypatch):
+    """Types of the operands of every linear layer and every distance from here on."""
+    seen = {"linear": set(), "distances": set()}
+    linear, distances = torch.nn.functional.linear, nearest.squared_distances
+
+    def spy(x, weight, bias=None):
+        output = linear(x, weight, bias)
+        seen["linear"].add(output.dtype)
+        return output
+
+    def spy_distances(residual, codebook):
+        found = distances(residual, codebook)
+        seen["distances"].add(found[0].dtype)
+        return found
+
+    monkeypatch.setattr(torch.nn.functional, "linear", spy)
+    monkeypatch.setattr(nearest, "squared_distances", spy_distances)
+    return seen
+
+
+@pytest.mark.parametrize("runtime", [FLOAT32, BFLOAT16], ids=["float32", "bfloat16"])
+def test_only_encoder_and_decoder_are_of_the_lower_precision(section, monkeypatch, runtime):
+    params = section()
+    model, batch, labels = model_and_batch(params)
+    seen = products_of(monkeypatch)
+    terms = objective(model, batch, labels, params, stream(), runtime.autocast)
+    assert seen == {"linear": {runtime.autocast or torch.float32}, "distances": {torch.float32}}
+    assert all(part.dtype == torch.float32 for part in terms.parts.values())
+    terms.total.backward()
+    assert all(p.grad.dtype == torch.float32 for p in model.parameters())
+    quantized, output = model["text"](batch["text"], runtime.autocast)
+    assert quantized.residuals.dtype == quantized.vectors.dtype == output.dtype == torch.float32
+
+
+def test_losses_of_the_lower_precision_are_those_of_float32_to_its_tolerance(section):
+    params = section()
+    model, batch, labels = model_and_batch(params)
+    exact = objective(model, batch, labels, params, stream()).parts
+    rounded = objective(model, batch, labels, params, stream(), torch.bfloat16).parts
+    assert exact.keys() == rounded.keys()
+    for name, part in exact.items():
+        assert float(rounded[name].detach()) == pytest.approx(float(part.detach()), rel=0.05)
+    assert not torch.equal(exact["recon_text"], rounded["recon_text"])
+
+
+def test_the_lower_precision_learns_as_well_and_resumes_to_the_same_bytes(section, data, tmp_path):
+    params = section(**LEARNS)
+    whole = train(data, params, tmp_path / "whole", runtime=BFLOAT16)
+    assert whole.history[-1]["unexplained_text"] < 0.2
+    assert all(t.dtype == torch.float32 for t in whole.model.state_dict().values())
+    with pytest.raises(Interrupted):
+        train(data, params, tmp_path / "cut", 0, 0, StopAfter(7), BFLOAT16)
+    resumed = train(data, params, tmp_path / "cut", runtime=BFLOAT16)
+    assert exported(resumed, params, tmp_path / "a") == exported(whole, params, tmp_path / "b")
+
+
+def test_collisions_are_counted_in_float32_as_assignment_will(section, data, tmp_path):
+    trained = train(data, section(max_epochs=8), tmp_path, runtime=BFLOAT16)
+    for name, embeddings in data.embeddings.items():
+        codes = encode_items(trained.model, name, embeddings)[1].numpy()
+        assert trained.history[-1][f"collision_rate_{name}"] == collision_rate(codes)
 
 
 LEARNS = {
@@ -497,14 +625,20 @@ def test_measure_by_hand(section):
     embeddings = torch.tensor([[1.0, 0.0], [1.0, 0.0], [-1.0, 0.0], [-1.0, 4.0]])
 
     class Fixed(torch.nn.Module):
-        def forward(self, chunk):
-            codes = (chunk[:, :1] > 0).long()
-            output = torch.cat([chunk[:, :1], torch.zeros(len(chunk), 1)], dim=1)
-            return Quantized(codes, chunk[None], chunk[None], chunk), output
+        def encode(self, chunk):
+            return chunk
+
+        def quantizer(self, latent):
+            codes = (latent[:, :1] > 0).long()
+            return Quantized(codes, latent[None], latent[None], latent)
+
+        def decode(self, quantized, autocast):
+            first = quantized.latent[:, :1]
+            return torch.cat([first, torch.zeros(len(first), 1)], dim=1)
 
     fixed = {"text": Fixed()}
     model.__class__ = type("Stub", (CrossModalRQVAE,), {"__getitem__": lambda _, m: fixed[m]})
-    found = measure(model, {"text": embeddings}, params)
+    found = measure(model, {"text": embeddings}, {"text": total_variance(embeddings)}, params)
     # Errors: 16 in all. Variance about the mean (0, 1): 4 + (1 + 1 + 1 + 9) = 16.
     assert found == {
         "collision_rate_text": 0.5,
@@ -531,7 +665,7 @@ def test_encode_items_gives_latents_and_nearest_codes_of_raw_embeddings(section,
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_one_seed_gives_the_same_bytes_twice_on_a_gpu(section, data, tmp_path):
-    params, cuda, found = section(), torch.device("cuda"), []
+    params, cuda, found = section(), Runtime(torch.device("cuda"), None), []
     torch.use_deterministic_algorithms(True)
     for i in range(2):
         checkpoints = Checkpoints(tmp_path / f"s{i}", NEVER)

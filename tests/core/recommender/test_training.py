@@ -266,7 +266,8 @@ def test_a_loss_that_is_no_number_is_an_error_naming_update_and_learning_rate(tr
 
 def test_a_validation_value_that_is_no_number_is_an_error(train, toy, tiny_gr, monkeypatch):
     monkeypatch.setattr("macrec_core.recommender.training.validation_loss", lambda *_: float("nan"))
-    with pytest.raises(MacrecError, match=r"validation loss nan after update 5; lower gr\.learning_rate"):
+    message = r"validation loss nan after update 5; lower gr\.learning_rate"
+    with pytest.raises(MacrecError, match=message):
         train(toy, tiny_gr.model_copy(update={"max_steps": 5}))
 
 
