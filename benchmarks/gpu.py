@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except MacrecError as error:
         log.error("error: %s", error)
         return 2
-    machine = _machine(wanted.small)
+    machine = _machine(wanted)
     failed = []
     for name in wanted.only or WORKS:
         try:
@@ -82,6 +82,8 @@ def _parser() -> argparse.ArgumentParser:
         help=f"of {', '.join(WORKS)}; or {PROFILE}")  # fmt: skip
     add("--minutes", type=float, default=9.0, help="for all of it")
     add("--small", action="store_true", help="toy sizes; no goal counts")
+    add("--lenient", action="store_true",
+        help="warn of kernels that are not deterministic, where a stage would stop")  # fmt: skip
     add("--scratch", type=Path, default=Path("scratch/gpu"), help="folder of checkpoints")
     add("--ids", nargs="+", metavar="NAME", help="semantic IDs of the quality runs; all of them")
     add("--seeds", nargs="+", type=int, default=[0], help="of the quality runs")
@@ -92,13 +94,15 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _machine(small: bool) -> Machine:
+def _machine(wanted: argparse.Namespace) -> Machine:
     """Device, precision and determinism as every stage has them, and the matrix rate."""
     runtime = start(Runtime().core, use_precision=True)
+    if wanted.lenient:
+        torch.set_deterministic_debug_mode("warn")
     dtype = torch.bfloat16 if runtime.device.type == "cuda" else torch.float32
-    rate = matrix_rate(runtime.device, dtype, small)
+    rate = matrix_rate(runtime.device, dtype, wanted.small)
     log.info("%s: %.1f TFLOP/s of %s matrix products", _name(runtime.device), rate / 1e12, dtype)
-    return Machine(runtime, rate, small)
+    return Machine(runtime, rate, wanted.small)
 
 
 def _work(
@@ -138,6 +142,7 @@ def _work(
 def _facts(machine: Machine) -> dict[str, object]:
     return {
         "device": _name(machine.device), "torch": torch.__version__, "small": machine.small,
+        "deterministic": torch.get_deterministic_debug_mode() == 2,
         "measured": time.strftime("%Y-%m-%d", time.gmtime()),
     }  # fmt: skip
 
