@@ -119,3 +119,12 @@ def test_a_damaged_state_is_an_error_naming_the_file_and_what_to_do(tmp_path, da
     assert "\n" not in str(e.value)
     path.unlink()
     assert keeper.load() is None
+
+
+def test_of_several_processes_only_the_first_saves(tmp_path):
+    other = Checkpoints(tmp_path, 0.0, writes=False)
+    other.save(state(1))
+    other.offer(lambda: pytest.fail("a state that nobody saves was built"))
+    assert list(tmp_path.iterdir()) == []
+    Checkpoints(tmp_path, 0.0, writes=True).save(state(2))
+    assert other.load()["progress"] == "epoch 2"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -18,6 +19,7 @@ from macrec_core.params import RuntimeParams
 from macrec_core.processes import ALONE, Processes, joined
 from macrec_core.quantization.training import QuantizerData
 from macrec_core.recommender.evaluation import ENSEMBLE, Decodable
+from macrec_core.recommender.training import _check_catalogue
 from macrec_core.runtime import Runtime, fingerprint, start
 from macrec_core.schemas import ITEMS
 
@@ -236,6 +238,14 @@ def test_a_process_that_goes_is_noticed_at_once(together):
 
 
 # ------------------------------------------------------------------------------- the recommender
+
+
+@pytest.mark.parametrize(("batch", "told"), [(1, True), (2, False)])
+def test_an_implicit_batch_of_fewer_items_than_processes_is_refused(work, batch, told):
+    params = work.gr.model_copy(update={"implicit_batch_size": batch})
+    runtime = Runtime(torch.device("cpu"), None, Processes(0, 2))
+    with pytest.raises(MacrecError, match="than the 2 processes") if told else nullcontext():
+        _check_catalogue(work.data.examples, params, runtime)
 
 
 def test_training_makes_the_updates_of_one_process(alone, together):

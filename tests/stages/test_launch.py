@@ -13,10 +13,12 @@ from pathlib import Path
 
 import pytest
 import typer
+from typer.testing import CliRunner
 
-from macrec_core.errors import MacrecError
+from macrec_core.errors import LostContactError, MacrecError
 from macrec_core.params import RuntimeParams
 from stages import launch
+from stages.console import Console, OneLineErrors
 from stages.launch import share_work
 
 WHOLE = {
@@ -182,6 +184,7 @@ time.sleep(60)
 import sys
 from macrec_core.params import RuntimeParams
 from stages import launch
+from stages.console import Console, OneLineErrors
 launch._command = lambda: [sys.executable, "-c", {worker!r}]
 launch.share_work(RuntimeParams.model_validate({WHOLE!r}))
 """
@@ -209,3 +212,28 @@ def _runs(pid):
         return False
     except FileNotFoundError:  # no /proc here, or gone in between
         return Path("/proc").is_dir() is False
+
+
+def test_of_several_processes_only_the_first_draws(capfd):
+    for shown in (True, False):
+        with Console(shown=shown) as console:
+            console.start("work", 2)
+            console.advance(2, f"shown {shown}")
+    assert capfd.readouterr().err == "work: 2/2 shown True\n"
+
+
+def test_lost_contact_has_an_exit_code_of_its_own():
+    app = typer.Typer(cls=OneLineErrors)
+
+    @app.command()
+    def lose() -> None:
+        raise LostContactError("process 1 of 2 lost contact")
+
+    @app.command()
+    def err() -> None:
+        raise MacrecError("x=1: is wrong")
+
+    for name, code in (("lose", 3), ("err", 1)):
+        result = CliRunner().invoke(app, [name])
+        assert result.exit_code == code
+        assert result.output.startswith("error: ") and len(result.output.splitlines()) == 1
