@@ -72,10 +72,8 @@ def test_the_row_at_toy_size(params, monkeypatch, capsys):
     assert "GFLOP/s" in capsys.readouterr().err
 
 
-def test_collisions_are_told_for_every_seed_and_precision(params, monkeypatch, capsys):
-    monkeypatch.setattr(rqvae_epoch, "WIDTHS", WIDTHS)
-    monkeypatch.setattr(rqvae_epoch, "_paper_params", lambda: params)
-    rqvae_epoch.collisions(range(2), 3, 60)
+def test_collisions_are_told_for_every_seed_and_precision(params, capsys):
+    rqvae_epoch.collisions(rqvae_epoch.made_up(60, WIDTHS), params, range(2))
     lines = capsys.readouterr().err.splitlines()
     assert [line.split(":")[0] for line in lines] == [
         "seed 0, torch.float32", "seed 0, torch.bfloat16", "seed 1, torch.float32",

@@ -122,7 +122,7 @@ def _write_toy_params(path: Path) -> None:
     )  # fmt: skip
     params["gr"].update(
         d_model=16, d_kv=8, d_ff=32, num_layers=1, num_heads=2, batch_size=256,
-        micro_batch_size=256, max_epochs=2, implicit_batch_size=16,
+        micro_batch_tokens=4096, max_epochs=2, implicit_batch_size=16,
     )  # fmt: skip
     params["eval"].update(num_beams=10)
     params["runtime"].update(device="cpu", precision="float32", num_threads=1)

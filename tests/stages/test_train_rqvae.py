@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from safetensors.torch import load_file
 from toy_quantizer import (
     NUM_ITEMS,
     REPOSITORY,
@@ -113,6 +114,17 @@ def test_how_often_checkpoints_are_made_does_not_count_as_another_setting(shop, 
     write_params(shop / "params.yaml", runtime={"checkpoint_every_s": 0.0})
     succeed(train_arguments(shop))
     assert epochs == [0, 1, 2, 3]
+
+
+def test_another_precision_trains_anew_and_gives_float32_weights(shop, epochs):
+    succeed(train_arguments(shop))
+    write_params(shop / "params.yaml", runtime={"precision": "bfloat16"})
+    result = succeed(train_arguments(shop, out="half"))
+    assert "bfloat16" in result.output
+    assert epochs == [0, 1, 2, 3] * 2
+    assert exported(shop, "half")[0] != exported(shop)[0]
+    tensors = load_file(shop / "half" / "quantizer" / "model.safetensors")
+    assert {t.dtype for t in tensors.values()} == {torch.float32}
 
 
 def test_a_killed_training_goes_on_and_gives_the_bytes_of_an_uninterrupted_one(

@@ -180,7 +180,6 @@ def test_earliest_of_repeated_interactions_and_file_order_at_equal_times(tmp_pat
         (catalogue.interactions, INTERACTIONS),
     ):
         write_artifact(tmp_path / "x.parquet", table, contract)
-        write_artifact(tmp_path / f"{contract.name}.parquet", table, contract)
 
 
 def test_items_without_metadata_or_image_are_dropped_and_counted(tmp_path):
