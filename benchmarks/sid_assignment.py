@@ -5,7 +5,7 @@ up: latents in clusters of very unequal size, codebooks by k-means over the resi
 sample, as at the start of a training. In the case `clustered` three items of ten are moreover
 copies, exact or nearly so, of a few others, so that prefixes overflow at every level.
 
-Plain is the direct formula for the distances and the reassignment item by item; beyond 10^5
+Plain is the direct formula for the distances and the reassignment item by item; beyond 10^6
 items nobody waits for it. The ceiling counts the multiplications of Eq. 2 alone, at the
 machine's float32 matrix rate. Each case runs in a process of its own, which gives its memory.
 """
@@ -31,7 +31,7 @@ _LEVELS, _CODES, _DIM = 4, 256, 32
 _CLUSTERS = 3000
 _SAMPLE = 16384  # latents that k-means sees
 _PART = 1 << 17  # latents made at a time
-_LARGEST_PLAIN = 10**5
+_LARGEST_PLAIN = 10**6
 
 Floats = NDArray[np.float32]
 
