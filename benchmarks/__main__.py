@@ -89,7 +89,7 @@ def _run(name: str, module: str) -> list[Row]:
     _say(f"{name} ...")
     start = time.monotonic()
     # As in the stages, which say why.
-    env = {"OMP_WAIT_POLICY": "PASSIVE", "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "8192", **os.environ}
+    env = {"GOMP_SPINCOUNT": "10000", "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "8192", **os.environ}
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "rows.json"
         command = [sys.executable, "-m", "benchmarks.worker", module, str(target)]

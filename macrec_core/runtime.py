@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 from macrec_core.errors import MacrecError
 from macrec_core.files import file_sha256 as file_sha256
@@ -94,6 +95,16 @@ def computes_bfloat16(device: torch.device) -> bool:
         return torch.cuda.get_device_capability(device) >= (8, 0)
     # Without either, torch emulates the type and is slower than with float32.
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+def sent(values: Tensor, device: torch.device) -> Tensor:
+    """Values of the CPU on a device, without waiting for the work that a GPU has yet to do.
+
+    torch waits for a GPU before it copies from ordinary memory, and not from pinned memory.
+    """
+    if device.type == "cuda":
+        values = values.pin_memory()
+    return values.to(device, non_blocking=True)
 
 
 def generator(*parts: int | str) -> torch.Generator:

@@ -14,6 +14,7 @@ from macrec_core.processes import ALONE, Processes
 from macrec_core.quantization import losses
 from macrec_core.quantization.residual import Quantized
 from macrec_core.quantization.rqvae import CrossModalRQVAE
+from macrec_core.runtime import sent
 
 if TYPE_CHECKING:
     from macrec_core.params import QuantParams
@@ -143,7 +144,7 @@ def _contrastive(
             found_shares.append(float(found.float().mean()))
         else:
             positives = torch.arange(anchors.shape[1])
-        positives = positives.to(anchors.device)
+        positives = sent(positives, anchors.device)
         terms += [
             weight
             * losses.contrastive_loss(

@@ -17,7 +17,7 @@ from macrec_core.memory import out_of_memory_names
 from macrec_core.quantization.measuring import measure, total_variance, warn_of_collapse
 from macrec_core.quantization.objective import objective
 from macrec_core.quantization.rqvae import CrossModalRQVAE
-from macrec_core.runtime import Runtime, generator
+from macrec_core.runtime import Runtime, generator, sent
 
 if TYPE_CHECKING:
     from macrec_core.checkpoints import Checkpoints
@@ -220,7 +220,7 @@ def train_epoch(run: Run, epoch: int) -> dict[str, float]:
     run.model.train()
     for rows in batches:
         own = processes.share(rows)
-        batch = {name: x[own.to(x.device)] for name, x in run.standardised.items()}
+        batch = {name: x[sent(own, x.device)] for name, x in run.standardised.items()}
         labels = {name: run.data.pseudo_labels[name][rows] for name in batch}
         terms = objective(
             run.model, batch, labels, run.params, draws, run.runtime.autocast, processes

@@ -15,7 +15,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from macrec_core.recommender.kernels import merge_heads, rms_norm
+from macrec_core.recommender.attention import merge_heads
+from macrec_core.recommender.cross_attention import keys_values, project
+from macrec_core.recommender.kernels import rms_norm
 from macrec_core.recommender.packing import Packed
 from macrec_core.recommender.t5 import (
     END_ID,
@@ -24,7 +26,6 @@ from macrec_core.recommender.t5 import (
     T5,
     Block,
     Encoded,
-    project,
 )
 from macrec_core.recommender.trie import Trie
 
@@ -54,9 +55,10 @@ class _Decoder:
     def __init__(self, model: T5, encoded: Encoded, num_beams: int, num_tokens: int) -> None:
         self._model = model
         self._users = encoded.layout.count
-        self._cross = model.cross_keys_values(encoded)  # shared by the beams of a history
         shape, heads = model.shape, model.shape.num_heads
-        rows = encoded.rows
+        rows, layout = encoded.rows, encoded.layout
+        # Shared by the beams of a history.
+        self._cross = keys_values(model.decoder.layers, rows, layout, heads)
         slots = 1 + (num_tokens - 1) * num_beams
         # Of each layer, for each history, head and slot.
         self._keys, self._values = (

@@ -18,7 +18,7 @@ from macrec_core.recommender.fusion import Ranking, expand_beams, fuse, target_r
 from macrec_core.recommender.packing import Sequences
 from macrec_core.recommender.t5 import T5
 from macrec_core.recommender.trie import Trie
-from macrec_core.runtime import Runtime
+from macrec_core.runtime import Runtime, sent
 
 if TYPE_CHECKING:
     from macrec_core.params import EvalParams
@@ -107,7 +107,7 @@ def _decode(
                 continue
             packed = source.packed(rows)
             beams = beam_search(model, packed, trie, part.level_offsets, params.num_beams)
-            users = rows.to(runtime.device)
+            users = sent(rows, runtime.device)
             ids[users] = beams.ids + 1
             log_probs[users] = beams.log_probs.masked_fill(beams.ids < 0, 0.0)
             progress.advance(len(rows))

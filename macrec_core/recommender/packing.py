@@ -13,12 +13,15 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from macrec_core.runtime import sent
+
 # A chunk has a power of two of sequences and about so many slots, on a CPU: that many fit the
 # caches, and so few shapes occur that their kernels are compiled once (see `batches`).
 _CHUNK_SLOTS = 2048
-# On a GPU: few large steps, yet not all sequences as wide as the longest.
-_CHUNK_SEQUENCES = 512
-_ROW_STEP = 256  # numbers of rows are multiples of it, for the same reason
+# On a GPU: few large steps, yet not all sequences as wide as the longest. At least so many, and
+# all that are like the first: about as many chunks as there are doublings of length.
+_CHUNK_SEQUENCES = 256
+_ROW_STEP = 256  # numbers of rows and of slots are multiples of it, for the same reason
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,7 @@ class Layout:
         chunks: in the order of the slots; sequences keep their order.
         index: [slots] row of each slot, the last row for an empty one; None where rows and slots
             are the same. The last row then belongs to no sequence, and no gradient reaches it.
+            Behind the slots of the chunks some of no chunk may stand.
         inverse: [rows] slot of each row, 0 for rows of no sequence; None likewise.
         num_tokens: rows that belong to sequences; they come first.
     """
@@ -62,6 +66,19 @@ class Layout:
     def count(self) -> int:
         """Sequences of all chunks."""
         return sum(chunk.count for chunk in self.chunks)
+
+    def parts(self, slots: Tensor) -> tuple[Tensor, ...]:
+        """Slots [slots, w] of each chunk."""
+        sizes = [chunk.slots for chunk in self.chunks]
+        split: tuple[Tensor, ...] = slots.split([*sizes, len(slots) - sum(sizes)])
+        return split[:-1]
+
+    def joined(self, parts: list[Tensor]) -> Tensor:
+        """Slots [slots, w] from those of each chunk."""
+        if self.index is None:
+            return joined(parts)
+        filler = len(self.index) - sum(chunk.slots for chunk in self.chunks)
+        return torch.cat([*parts, parts[0].new_zeros(filler, parts[0].shape[1])])
 
     @classmethod
     def dense(cls, count: int, length: int) -> Layout:
@@ -124,7 +141,7 @@ class Sequences:
         layout = lay_out(lengths, device)
         within = _counting(lengths)
         source = torch.repeat_interleave(starts, lengths) + within
-        tokens = self.flat[source.to(device)].long()
+        tokens = self.flat[sent(source, device)].long()
         if layout.inverse is not None:
             tokens = torch.nn.functional.pad(tokens, (0, len(layout.inverse) - len(tokens)))
         return Packed(tokens, layout)
@@ -156,29 +173,44 @@ def lay_out(lengths: Tensor, device: torch.device) -> Layout:
     owner = torch.repeat_interleave(torch.arange(len(counts)), sizes)  # chunk of each sequence
     base = bases[owner] + (torch.arange(len(longest)) - firsts[owner]) * widths[owner]
     slots = torch.repeat_interleave(base, lengths) + _counting(lengths)  # of each token
-    index = torch.full((int((widths * sizes).sum()),), rows - 1)
+    taken = int((widths * sizes).sum())
+    index = torch.full((-(-taken // _ROW_STEP) * _ROW_STEP,), rows - 1)
     index[slots] = torch.arange(total)
-    filled = (index != rows - 1).split((widths * sizes).tolist())
+    filled = (index[:taken] != rows - 1).split((widths * sizes).tolist())
     chunks = [
-        Chunk(count, width, None if bool(part.all()) else part.view(count, width).to(device))
+        Chunk(count, width, None if bool(part.all()) else sent(part.view(count, width), device))
         for count, width, part in zip(counts, widths.tolist(), filled, strict=True)
     ]
     inverse = torch.nn.functional.pad(slots, (0, rows - total))
-    return Layout(tuple(chunks), index.to(device), inverse.to(device), total)
+    return Layout(tuple(chunks), sent(index, device), sent(inverse, device), total)
 
 
 def _chunk_counts(lengths: list[int], device: torch.device) -> list[int]:
     """Sequences of each chunk."""
     counts, start = [], 0
     while start < len(lengths):
-        left = len(lengths) - start
         if device.type == "cpu":
-            wanted = max(1, min(_CHUNK_SLOTS // lengths[start], left))
+            wanted = max(1, min(_CHUNK_SLOTS // lengths[start], len(lengths) - start))
             counts.append(1 << (wanted.bit_length() - 1))
         else:
-            counts.append(min(_CHUNK_SEQUENCES, left))
+            counts.append(_like_first(lengths, start))
         start += counts[-1]
     return counts
+
+
+def joined(parts: list[Tensor]) -> Tensor:
+    """Rows of each part one after another."""
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def _like_first(lengths: list[int], start: int) -> int:
+    """Sequences from `start` on that differ from the first by a factor of two in length at most."""
+    first, end = lengths[start], start
+    while end < len(lengths) and (
+        end - start < _CHUNK_SEQUENCES or first <= 2 * lengths[end] <= 4 * first
+    ):
+        end += 1
+    return end - start
 
 
 def _counting(lengths: Tensor) -> Tensor:

@@ -7,6 +7,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from macrec_core.runtime import sent
+
 NUM_BUCKETS = 32  # of relative positions, and the distance from which on all share the last one:
 MAX_DISTANCE = 128  # T5's own values
 
@@ -33,7 +35,7 @@ def position_buckets(length: int, bidirectional: bool, device: torch.device) -> 
     scale = (count - exact) / torch.log(torch.tensor(MAX_DISTANCE / exact))
     far = exact + (torch.log(distance.clamp(min=1) / exact) * scale).long()
     found = buckets + torch.where(distance < exact, distance, far.clamp(max=count - 1))
-    return found.to(device)
+    return sent(found, device)
 
 
 @lru_cache(maxsize=512)

@@ -15,14 +15,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from macrec_core.recommender.attention import attention, split_heads
+from macrec_core.recommender.cross_attention import (
+    Attended,
+    encoder_rows,
+    keys_values,
+    project,
+    rows_are_cheaper,
+)
 from macrec_core.recommender.kernels import (
     Dropout,
     add_residual,
-    attention,
     feed_forward,
-    merge_heads,
     rms_norm,
-    split_heads,
     to_rows,
     to_slots,
 )
@@ -90,21 +95,6 @@ class Encoded:
     layout: Layout
 
 
-@dataclass(frozen=True)
-class KeysValues:
-    """Keys and values of one chunk of encoded sequences for one decoder layer.
-
-    Attributes:
-        keys: [B, H, S, w].
-        values: [B, H, S, w].
-        mask: [B, S] bool, or None where no slot is empty.
-    """
-
-    keys: Tensor
-    values: Tensor
-    mask: Tensor | None
-
-
 class Block(nn.Module):
     """Weights of one layer; `cross` adds the decoder's attention to the encoder's output."""
 
@@ -132,41 +122,29 @@ class Block(nn.Module):
             bias: [H, S, S] of the longest sequence; shorter ones take its first places.
             mode: precision and dropout.
         """
-        normed = rms_norm(state, self.norm, mode.dtype)
-        slots = to_slots(project(normed, self.qkv), layout)
+        # Put into slots while they are narrow.
+        normed = to_slots(rms_norm(state, self.norm, mode.dtype), layout)
+        slots = project(normed, self.qkv)
         mixed = []
-        for chunk, part in zip(layout.chunks, _parts(slots, layout), strict=True):
+        for chunk, part in zip(layout.chunks, layout.parts(slots), strict=True):
             size, length = (chunk.count, chunk.length), chunk.length
             queries, keys, values = split_heads(part, size, 3, bias.shape[0])
             own = bias[:, :length, :length]
-            mixed.append(
-                merge_heads(attention(queries, keys, values, own, chunk.mask, mode.dropout))
-            )
-        return add_residual(state, project(to_rows(_joined(mixed), layout), self.out), mode.dropout)
+            mixed.append(attention(queries, keys, values, own, chunk.mask, mode.dropout))
+        attended = to_rows(project(layout.joined(mixed), self.out), layout)
+        return add_residual(state, attended, mode.dropout)
 
-    def attend_encoded(
-        self, state: Tensor, attended: list[KeysValues], places: int, mode: Mode
-    ) -> Tensor:
+    def attend_encoded(self, state: Tensor, attended: Attended, places: int, mode: Mode) -> Tensor:
         """Rows [B * places, d] with attention to the encoder's output added.
 
         Args:
             state: rows.
-            attended: what each chunk of sequences attends to.
+            attended: what this layer attends to.
             places: queries of each sequence.
             mode: precision and dropout.
         """
         normed = rms_norm(state, self.cross_norm, mode.dtype)
-        counts = [len(chunk.keys) for chunk in attended]
-        parts = project(normed, self.cross_q).split([count * places for count in counts])
-        mixed = []
-        for chunk, count, part in zip(attended, counts, parts, strict=True):
-            (queries,) = split_heads(part, (count, places), 1, chunk.keys.shape[1])
-            mixed.append(
-                merge_heads(
-                    attention(queries, chunk.keys, chunk.values, None, chunk.mask, mode.dropout)
-                )
-            )
-        return add_residual(state, project(_joined(mixed), self.cross_out), mode.dropout)
+        return add_residual(state, attended.attend(normed, places, mode.dropout), mode.dropout)
 
     def feed_forward(self, state: Tensor, mode: Mode) -> Tensor:
         """Rows [T, d] with the feed-forward layer added."""
@@ -255,30 +233,20 @@ class T5(nn.Module):
             state = block.feed_forward(state, mode)
         return Encoded(dropped(rms_norm(state, self.encoder.norm, mode.dtype), mode), layout)
 
-    def cross_keys_values(self, encoded: Encoded) -> list[list[KeysValues]]:
-        """What every decoder layer, and in it every chunk, attends to."""
-        layers, layout = self.decoder.layers, encoded.layout
-        # One product for all layers: they read the same rows.
-        weights = torch.cat([block.cross_kv for block in layers])
-        slots = to_slots(project(encoded.rows, weights), layout)
-        per_layer: list[list[KeysValues]] = [[] for _ in layers]
-        for chunk, part in zip(layout.chunks, _parts(slots, layout), strict=True):
-            size = (chunk.count, chunk.length)
-            split = split_heads(part, size, 2 * len(layers), self.shape.num_heads)
-            for layer, found in enumerate(per_layer):
-                found.append(KeysValues(split[2 * layer], split[2 * layer + 1], chunk.mask))
-        return per_layer
-
     def decode(self, encoded: Encoded, tokens: Tensor, mode: Mode = EVALUATION) -> Tensor:
         """Logits [B * T, vocabulary] float32 after decoder inputs [B, T]."""
         layout = Layout.dense(*tokens.shape)
         state = dropped(functional.embedding(tokens.flatten(), self.embedding), mode)
         bias = self.decoder.bias(tokens.shape[1], bidirectional=False)
-        for block, attended in zip(
-            self.decoder.layers, self.cross_keys_values(encoded), strict=True
-        ):
+        layers, places, shape = self.decoder.layers, tokens.shape[1], self.shape
+        # A frozen model has only the weights' products left.
+        trained = self.output is None
+        by_rows = rows_are_cheaper(encoded.layout, places, shape.d_model, shape.d_kv)
+        form = encoder_rows if trained and by_rows else keys_values
+        across = form(layers, encoded.rows, encoded.layout, shape.num_heads)
+        for block, attended in zip(layers, across, strict=True):
             state = block.attend_self(state, layout, bias, mode)
-            state = block.attend_encoded(state, attended, tokens.shape[1], mode)
+            state = block.attend_encoded(state, attended, places, mode)
             state = block.feed_forward(state, mode)
         return self.logits(dropped(rms_norm(state, self.decoder.norm, mode.dtype), mode))
 
@@ -286,35 +254,13 @@ class T5(nn.Module):
         """Logits [T, vocabulary] float32 of final decoder rows [T, d_model]."""
         # With tied embeddings T5 scales down what it multiplies them by.
         weight = self.embedding if self.output is None else self.output
-        logits: Tensor = project(rows, weight).float()
-        return logits.mul(self.shape.d_model**-0.5)
-
-
-def project(rows: Tensor, weight: Tensor | nn.Module) -> Tensor:
-    """Rows [T, in] times weight [out, in], in the rows' precision.
-
-    Args:
-        rows: what to project.
-        weight: or a module that multiplies by one (`frozen`).
-    """
-    if isinstance(weight, nn.Module):
-        product: Tensor = weight(rows)
-        return product
-    return functional.linear(rows, weight.to(rows.dtype))
+        logits: Tensor = project(rows * self.shape.d_model**-0.5, weight).float()
+        return logits
 
 
 def dropped(rows: Tensor, mode: Mode) -> Tensor:
     """Rows after dropout."""
     return rows if mode.dropout is None else mode.dropout.apply(rows)
-
-
-def _parts(slots: Tensor, layout: Layout) -> tuple[Tensor, ...]:
-    parts: tuple[Tensor, ...] = slots.split([chunk.slots for chunk in layout.chunks])
-    return parts
-
-
-def _joined(parts: list[Tensor]) -> Tensor:
-    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def parameter_count(model: nn.Module) -> int:

@@ -17,7 +17,7 @@ from macrec_core.recommender.kernels import Dropout
 from macrec_core.recommender.losses import implicit_alignment_loss, next_token_loss
 from macrec_core.recommender.packing import Sequences
 from macrec_core.recommender.t5 import T5, Mode
-from macrec_core.runtime import Runtime, generator
+from macrec_core.runtime import Runtime, generator, sent
 
 if TYPE_CHECKING:
     from macrec_core.params import GrParams
@@ -186,7 +186,7 @@ def update(
     tokens = data.target.shape[1] if params.token_reduction == "sum" else 1
     for part in micro_batches(own, data.source.lengths, params.micro_batch_tokens):
         source = data.source.packed(part)
-        target = data.target[part.to(runtime.device)].long()
+        target = data.target[sent(part, runtime.device)].long()
         loss = next_token_loss(state.model, source, target, params.label_smoothing, mode)
         share = len(part) / len(rows)
         (tokens * share * loss).backward()
@@ -224,7 +224,7 @@ def _align_implicitly(
     loss = implicit_alignment_loss(
         state.model,
         data.item_ids,
-        items.to(runtime.device),
+        sent(items, runtime.device),
         params.temperature,
         params.implicit_similarity,
         mode,

@@ -17,9 +17,9 @@ from macrec_core.recommender.losses import next_token_loss
 from macrec_core.recommender.packing import Sequences
 from macrec_core.recommender.t5 import T5, Mode
 from macrec_core.recommender.trie import Trie
-from macrec_core.runtime import Runtime
+from macrec_core.runtime import Runtime, sent
 
-_BATCH = 512
+_BATCH, _GPU_BATCH = 512, 4096  # users at once
 _BEAMS = 10
 
 
@@ -59,7 +59,7 @@ def validation_loss(model: T5, data: Validation, runtime: Runtime) -> float:
     total, count = torch.zeros((), dtype=torch.float64, device=runtime.device), 0
     for modality, source in data.source.items():
         for rows in _by_length(source, runtime):
-            target = data.target[modality][rows.to(runtime.device)].long()
+            target = data.target[modality][sent(rows, runtime.device)].long()
             total += len(rows) * next_token_loss(model, source.packed(rows), target, 0.0, mode)
         count += len(source)
     runtime.processes.sum_([total])
@@ -93,4 +93,5 @@ def _by_length(source: Sequences, runtime: Runtime) -> list[Tensor]:
     """This process's rows in parts, longest first; none where others have them all."""
     by_length = torch.argsort(source.lengths, descending=True, stable=True)
     own = runtime.processes.share(by_length)
-    return list(own.split(_BATCH)) if len(own) else []
+    size = _BATCH if runtime.device.type == "cpu" else _GPU_BATCH
+    return list(own.split(size)) if len(own) else []

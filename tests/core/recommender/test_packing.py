@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -38,8 +39,9 @@ def test_packed_tokens_are_the_sequences_one_after_another(rows, data):
 def test_every_sequence_stands_alone_in_its_slots_of_one_chunk(rows):
     packed = sequences(rows).packed(torch.arange(len(rows)))
     slots = to_slots(packed.tokens[:, None], packed.layout)[:, 0]
+    assert len(slots) % 256 == 0
     found = []
-    parts = slots.split([chunk.slots for chunk in packed.layout.chunks])
+    parts = packed.layout.parts(slots)
     for chunk, part in zip(packed.layout.chunks, parts, strict=True):
         tokens = part.view(chunk.count, chunk.length)
         mask = torch.ones_like(tokens).bool() if chunk.mask is None else chunk.mask
@@ -67,6 +69,20 @@ def test_rows_go_to_slots_and_back_with_their_gradients(lengths):
     assert torch.equal(rows.grad, weight)
 
 
+@pytest.mark.parametrize("lengths", [[5, 3, 3], [4] * 64, [9] * 500])
+def test_what_is_taken_apart_is_joined_again(lengths):
+    layout = lay_out(torch.tensor(lengths), CPU)
+    count = sum(lengths) if layout.index is None else len(layout.index)
+    slots = torch.randn(count, 2)
+    parts = layout.parts(slots)
+    assert [len(part) for part in parts] == [chunk.slots for chunk in layout.chunks]
+    taken = sum(chunk.slots for chunk in layout.chunks)
+    again = layout.joined(list(parts))
+    assert torch.equal(again[:taken], slots[:taken])
+    assert again.shape == slots.shape
+    assert not again[taken:].any()
+
+
 def test_sequences_of_one_length_that_fill_whole_rows_are_not_moved():
     layout = lay_out(torch.full((64,), 8), CPU)
     assert (layout.index, layout.inverse) == (None, None)
@@ -74,10 +90,18 @@ def test_sequences_of_one_length_that_fill_whole_rows_are_not_moved():
     assert layout.num_tokens == 512
 
 
-def test_a_gpu_gets_few_large_chunks():
-    lengths = torch.tensor([9] * 3 + [5] * 600)
-    layout = lay_out(lengths, torch.device("meta"))
-    assert [(chunk.count, chunk.length) for chunk in layout.chunks] == [(512, 9), (91, 5)]
+@pytest.mark.parametrize(
+    ("lengths", "chunks"),
+    [
+        ([9] * 3 + [5] * 600, [(603, 9)]),
+        ([9] * 3 + [4] * 600, [(256, 9), (347, 4)]),
+        ([40] * 300 + [19] * 300 + [9] * 10, [(300, 40), (300, 19), (10, 9)]),
+        ([4] * 300 + [8] * 300 + [9] * 300, [(600, 8), (300, 9)]),
+    ],
+)
+def test_a_gpu_gets_few_large_chunks(lengths, chunks):
+    layout = lay_out(torch.tensor(lengths), torch.device("meta"))
+    assert [(chunk.count, chunk.length) for chunk in layout.chunks] == chunks
 
 
 def test_dense_is_the_layout_of_a_table():
