@@ -28,7 +28,7 @@ class Gr:
     num_heads: int = 6
     dropout: float = 0.1
     batch_size: int = 4096
-    micro_batch_tokens: int = 131072
+    micro_batch_tokens: int = 524288
     learning_rate: float = 1e-3
     weight_decay: float = 0.01
     warmup_fraction: float = 0.01

@@ -7,8 +7,6 @@ then a fifth to a half faster than those of the BLAS that torch calls otherwise.
 
 from __future__ import annotations
 
-import copy
-
 import torch
 from torch import Tensor, nn
 
@@ -40,7 +38,9 @@ def freeze(model: T5) -> T5:
     on_cpu = model.embedding.device.type == "cpu"
     if not on_cpu or not torch.backends.mkldnn.is_available():
         return model
-    frozen = copy.deepcopy(model).requires_grad_(False)
+    frozen = T5(model.shape)
+    frozen.load_state_dict(model.state_dict())
+    frozen.requires_grad_(False)
     for block in (*frozen.encoder.layers, *frozen.decoder.layers):
         for name in ("qkv", "out", "cross_q", "cross_out", "ff_in", "ff_out"):
             if hasattr(block, name):

@@ -9,6 +9,7 @@ after another as rows [tokens, d].
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -238,17 +239,23 @@ class T5(nn.Module):
         layout = Layout.dense(*tokens.shape)
         state = dropped(functional.embedding(tokens.flatten(), self.embedding), mode)
         bias = self.decoder.bias(tokens.shape[1], bidirectional=False)
-        layers, places, shape = self.decoder.layers, tokens.shape[1], self.shape
-        # A frozen model has only the weights' products left.
-        trained = self.output is None
-        by_rows = rows_are_cheaper(encoded.layout, places, shape.d_model, shape.d_kv)
-        form = encoder_rows if trained and by_rows else keys_values
-        across = form(layers, encoded.rows, encoded.layout, shape.num_heads)
-        for block, attended in zip(layers, across, strict=True):
+        places = tokens.shape[1]
+        across = self._across(encoded, places)
+        for block, attended in zip(self.decoder.layers, across, strict=True):
             state = block.attend_self(state, layout, bias, mode)
             state = block.attend_encoded(state, attended, places, mode)
             state = block.feed_forward(state, mode)
         return self.logits(dropped(rms_norm(state, self.decoder.norm, mode.dtype), mode))
+
+    def _across(self, encoded: Encoded, places: int) -> Sequence[Attended]:
+        """What each decoder layer attends to, with so many queries of each sequence."""
+        shape, layers = self.shape, self.decoder.layers
+        found = encoded.rows, encoded.layout, shape.num_heads
+        # A frozen model has only what the weights are multiplied with left of them.
+        frozen = self.output is not None
+        if frozen or not rows_are_cheaper(encoded.layout, places, shape.d_model, shape.d_kv):
+            return keys_values(layers, *found)
+        return encoder_rows(layers, *found)
 
     def logits(self, rows: Tensor) -> Tensor:
         """Logits [T, vocabulary] float32 of final decoder rows [T, d_model]."""
