@@ -36,7 +36,7 @@ _HEADER = (
 
 @dataclass(frozen=True)
 class GpuRow(Row):
-    """A row with what issue and paper ask for.
+    """A row with the goal it is measured against.
 
     Attributes:
         seconds: that the goal speaks of; None where it speaks of something else.

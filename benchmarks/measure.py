@@ -6,6 +6,7 @@ module's, so that the runner knows whose they are.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -85,6 +86,13 @@ def interleaved(
         best_ours = min(best_ours, seconds(ours))
         best_plain = min(best_plain, seconds(plain))
     return best_ours, best_plain
+
+
+def cores() -> int:
+    """Processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def seconds(function: Callable[[], object]) -> float:

@@ -8,71 +8,98 @@ from __future__ import annotations
 import multiprocessing
 import os
 import tempfile
-from collections.abc import Callable
-from multiprocessing.connection import Connection
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from macrec_core.errors import MacrecError
+from stages.launch import loopback
 
-Member = Callable[[str], object]  # given an order, its answer
+_SECONDS_TO_END = 10.0
 
 
 class Team:
     """Processes that each hold a member and carry out the same orders at the same time.
 
+    A context manager: the processes end with it.
+
     Args:
         size: of the team.
-        member: makes one in its process, where the others are joined; an importable function.
+        member: `module:name` of a class whose instances are made in the processes, where the
+            others can be joined; given an order, an instance returns its answer.
     """
 
-    def __init__(self, size: int, member: Callable[[], Member]) -> None:
+    def __init__(self, size: int, member: str) -> None:
         context = multiprocessing.get_context("spawn")
         self._folder = tempfile.TemporaryDirectory()
-        self._pipes, self._processes = [], []
+        self._pipes: list[Connection] = []
+        self._processes: list[Any] = []
         for rank in range(size):
             ours, theirs = context.Pipe()
-            arguments = (rank, size, self._folder.name, member, theirs)
-            process = context.Process(target=_serve, args=arguments, daemon=True)
-            process.start()
+            process = context.Process(target=_serve, args=(member, theirs), daemon=True)
+            with _environment(rank, size, Path(self._folder.name) / "meeting"):
+                process.start()
             theirs.close()  # so that a member that ends is noticed
             self._pipes.append(ours)
             self._processes.append(process)
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for pipe in self._pipes:
+            pipe.close()
+        for process in self._processes:
+            process.join(_SECONDS_TO_END)
+            if process.is_alive():  # waits for a member that is gone
+                process.kill()
+                process.join()
+        self._folder.cleanup()
+
     def __call__(self, order: str) -> list[Any]:
-        """The answers of all members.
+        """The answers of all members, in the order of their ranks.
 
         Raises:
             MacrecError: one has ended.
         """
+        answers: dict[int, Any] = {}
         try:
             for pipe in self._pipes:
                 pipe.send(order)
-            return [pipe.recv() for pipe in self._pipes]
-        except (EOFError, BrokenPipeError) as error:
+            # Whoever comes first: a member whose mate has ended may never answer.
+            while waiting := [p for i, p in enumerate(self._pipes) if i not in answers]:
+                for ready in wait(waiting):
+                    answers[self._pipes.index(ready)] = ready.recv()  # type: ignore[arg-type, call-arg, union-attr]
+        except (EOFError, OSError) as error:
             raise MacrecError(
-                "a process of the benchmark has ended; its error stands above, or none does if "
-                "it was killed: then free memory and measure again"
+                f"{order}: a process of the benchmark has ended; its error stands above, or none "
+                "does if it was killed: then free memory and measure again"
             ) from error
-
-    def close(self) -> None:
-        """End the processes."""
-        for pipe in self._pipes:
-            pipe.close()
-        for process in self._processes:
-            process.join()
-        self._folder.cleanup()
+        return [answers[rank] for rank in range(len(self._pipes))]
 
 
-def _serve(
-    rank: int, size: int, folder: str, member: Callable[[], Member], pipe: Connection
-) -> None:
+@contextmanager
+def _environment(rank: int, size: int, meeting: Path) -> Iterator[None]:
+    """What a process must find when it starts: torch reads the number of threads as it loads."""
+    before = dict(os.environ)
     os.environ.update(
         RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(size), LOCAL_WORLD_SIZE=str(size),
-        OMP_NUM_THREADS="1",
-        MACREC_RENDEZVOUS=str(Path(folder) / "meeting"),
+        MACREC_RENDEZVOUS=str(meeting), OMP_NUM_THREADS="1",
+        GLOO_SOCKET_IFNAME=os.environ.get("GLOO_SOCKET_IFNAME", loopback()),
     )  # fmt: skip
-    obey = member()
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def _serve(member: str, pipe: Connection) -> None:
+    module, _, name = member.partition(":")
+    obey = getattr(import_module(module), name)()
     while True:
         try:
             order = pipe.recv()

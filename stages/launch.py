@@ -112,7 +112,7 @@ def _environment(params: RuntimeParams, folder: Path) -> dict[str, str]:
     defaults = {
         "OMP_NUM_THREADS": str(params.num_threads or max(1, (cores or 1) // count)),
         # Nothing leaves the machine.
-        "GLOO_SOCKET_IFNAME": _loopback(),
+        "GLOO_SOCKET_IFNAME": loopback(),
     }
     return {
         **defaults,
@@ -123,7 +123,8 @@ def _environment(params: RuntimeParams, folder: Path) -> dict[str, str]:
     }
 
 
-def _loopback() -> str:
+def loopback() -> str:
+    """The network interface on which nothing leaves the machine."""
     return next(name for _, name in socket.if_nameindex() if name.startswith("lo"))
 
 

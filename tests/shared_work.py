@@ -166,7 +166,7 @@ def main(folder: Path) -> None:
 
 def run(folder: Path, work: Work) -> list[dict[str, Any]]:
     """What each of `COUNT` processes has found."""
-    from stages.launch import _loopback
+    from stages.launch import loopback
 
     with socket.socket() as chosen:
         chosen.bind(("127.0.0.1", 0))
@@ -174,7 +174,7 @@ def run(folder: Path, work: Work) -> list[dict[str, Any]]:
     torch.save(work, folder / "work.pt")
     environment = os.environ | {
         "WORLD_SIZE": str(COUNT), "LOCAL_WORLD_SIZE": str(COUNT), "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port), "GLOO_SOCKET_IFNAME": _loopback(),
+        "MASTER_PORT": str(port), "GLOO_SOCKET_IFNAME": loopback(),
         "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}",
     }  # fmt: skip
     workers = [

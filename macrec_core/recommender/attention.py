@@ -1,8 +1,9 @@
 """T5's attention and the forms that it takes its inputs in.
 
-Products are of the inputs' precision, the softmax is float32. The backward pass works on what
-the forward pass kept, in as few passes over memory as it can: written out in single operations,
-attention took as long as half of the network's matrix products.
+Products, and so the scores, are of the inputs' precision; bias and softmax are float32. What the
+backward pass reads and writes, the attention weights among it, is of the inputs' precision again.
+It is one function because written out in single operations it makes many passes over memory:
+that cost a tenth of a training step.
 """
 
 from __future__ import annotations

@@ -20,21 +20,24 @@ from torch.nn import functional
 
 from macrec_core.recommender.attention import attention, split_heads
 from macrec_core.recommender.kernels import Dropout, to_slots
-from macrec_core.recommender.packing import Layout, joined
+from macrec_core.recommender.packing import Layout, concatenated
 
 
 class CrossWeights(Protocol):
-    """Weights of one decoder layer: [H * w, d], [2 * H * w, d] and [d, H * w].
+    """Weights of one decoder layer.
 
     Attributes:
-        cross_q: of the queries.
-        cross_kv: of keys and values.
-        cross_out: of the output. Of a frozen model it and `cross_q` are modules.
+        cross_q: [H * w, d], of the queries; a module that multiplies by it in a frozen model.
+        cross_kv: [2 * H * w, d], of keys and values.
+        cross_out: [d, H * w], of the output; or a module likewise.
     """
 
-    cross_q: nn.Parameter
-    cross_kv: nn.Parameter
-    cross_out: nn.Parameter
+    @property
+    def cross_q(self) -> Tensor | nn.Module: ...  # noqa: D102 - above
+    @property
+    def cross_kv(self) -> Tensor: ...  # noqa: D102
+    @property
+    def cross_out(self) -> Tensor | nn.Module: ...  # noqa: D102
 
 
 class Attended(Protocol):
@@ -74,7 +77,7 @@ class KeysValues:
         for (keys, values, mask), count, part in zip(self.chunks, counts, parts, strict=True):
             (queries,) = split_heads(part, (count, places), 1, keys.shape[1])
             mixed.append(attention(queries, keys, values, None, mask, dropout))
-        return project(joined(mixed), self.weights.cross_out)
+        return project(concatenated(mixed), self.weights.cross_out)
 
 
 @dataclass(frozen=True)
@@ -93,10 +96,12 @@ class EncoderRows:
 
     def attend(self, rows: Tensor, places: int, dropout: Dropout | None) -> Tensor:
         """See `Attended`."""
-        d, heads = rows.shape[1], self.num_heads
-        query = self.weights.cross_q.to(rows.dtype).view(heads, -1, d)
-        key, value = self.weights.cross_kv.to(rows.dtype).view(2, heads, -1, d)
-        out = self.weights.cross_out.to(rows.dtype).view(d, heads, -1)
+        d, heads, weights = rows.shape[1], self.num_heads, self.weights
+        assert isinstance(weights.cross_q, Tensor)  # not frozen: the weights themselves are
+        assert isinstance(weights.cross_out, Tensor)  # multiplied
+        query = weights.cross_q.to(rows.dtype).view(heads, -1, d)
+        key, value = weights.cross_kv.to(rows.dtype).view(2, heads, -1, d)
+        out = weights.cross_out.to(rows.dtype).view(d, heads, -1)
         inward = (key.transpose(1, 2) @ query).reshape(heads * d, d)
         outward = (out.transpose(0, 1) @ value).transpose(0, 1).reshape(d, heads * d)
         parts = project(rows, inward).split([len(found) * places for found, _ in self.chunks])
@@ -104,7 +109,7 @@ class EncoderRows:
         for (found, mask), part in zip(self.chunks, parts, strict=True):
             queries = part.view(len(found), 1, places * heads, d)
             mixed.append(attention(queries, found, found, None, mask, dropout))
-        return project(joined([part.view(-1, heads * d) for part in mixed]), outward)
+        return project(concatenated([part.view(-1, heads * d) for part in mixed]), outward)
 
 
 def keys_values(
@@ -141,10 +146,7 @@ def encoder_rows(
 
 
 def rows_are_cheaper(layout: Layout, places: int, d_model: int, d_kv: int) -> bool:
-    """Whether `encoder_rows` takes fewer operations than `keys_values`.
-
-    Projections of T queries cost H T d (2 d) operations there and H T d (2 w) here, to which
-    keys and values add H S d (2 w).
+    """Whether `encoder_rows` takes fewer multiplications than `keys_values`, forwards.
 
     Args:
         layout: of the encoder's rows.
@@ -152,8 +154,13 @@ def rows_are_cheaper(layout: Layout, places: int, d_model: int, d_kv: int) -> bo
         d_model: d.
         d_kv: w.
     """
+    queries = layout.count * places
     slots = sum(chunk.slots for chunk in layout.chunks)
-    return layout.count * places * (d_model - d_kv) < slots * d_kv
+    # Of one head, halved: projections of the queries and of what is mixed, scores and mixing,
+    # and here the weights with each other, there keys and values.
+    by_rows = queries * d_model**2 + places * slots * d_model + d_kv * d_model**2
+    by_keys = queries * d_model * d_kv + places * slots * d_kv + slots * d_model * d_kv
+    return by_rows < by_keys
 
 
 def project(rows: Tensor, weight: Tensor | nn.Module) -> Tensor:

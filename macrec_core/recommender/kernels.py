@@ -100,13 +100,14 @@ class _FeedForward(Function):
             hidden.mul_(dropout.mask(hidden.shape, hidden.dtype))
             ctx.scale = dropout.scale
         ctx.save_for_backward(rows, first, second, hidden)
-        output: Tensor = (hidden @ second.T) * ctx.scale
-        return output
+        output: Tensor = hidden @ second.T
+        return output if dropout is None else output.mul_(ctx.scale)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:  # noqa: ANN401
         rows, first, second, hidden = ctx.saved_tensors
-        gradient = gradient * ctx.scale
+        if ctx.scale != 1.0:
+            gradient = gradient * ctx.scale
         for_second = gradient.T @ hidden
         # A value is zero where relu or dropout closed it: the mask need not be kept.
         inner = torch.ops.aten.threshold_backward(gradient @ second, hidden, 0)

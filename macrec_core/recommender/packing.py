@@ -76,7 +76,7 @@ class Layout:
     def joined(self, parts: list[Tensor]) -> Tensor:
         """Slots [slots, w] from those of each chunk."""
         if self.index is None:
-            return joined(parts)
+            return concatenated(parts)
         filler = len(self.index) - sum(chunk.slots for chunk in self.chunks)
         return torch.cat([*parts, parts[0].new_zeros(filler, parts[0].shape[1])])
 
@@ -133,7 +133,7 @@ class Sequences:
         """Some sequences in the given order; few slots stay empty if the longest come first.
 
         Args:
-            rows: [B] int64 indices, on the CPU.
+            rows: [B] int64 indices, on the CPU; at least one.
         """
         device = self.flat.device
         starts = self.offsets[rows]
@@ -155,7 +155,7 @@ def lay_out(lengths: Tensor, device: torch.device) -> Layout:
     """Rows and slots of sequences of the given lengths [B], in this order, best the longest first.
 
     Args:
-        lengths: on the CPU.
+        lengths: on the CPU; at least one sequence, each of at least one token.
         device: of the layout.
     """
     longest = lengths.tolist()
@@ -198,7 +198,7 @@ def _chunk_counts(lengths: list[int], device: torch.device) -> list[int]:
     return counts
 
 
-def joined(parts: list[Tensor]) -> Tensor:
+def concatenated(parts: list[Tensor]) -> Tensor:
     """Rows of each part one after another."""
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 

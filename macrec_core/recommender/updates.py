@@ -182,21 +182,13 @@ def update(
     # Sorted first, so that the processes' shares are of like length.
     by_length = rows[torch.argsort(data.source.lengths[rows], stable=True)]
     own = processes.share(by_length)
-    rec = torch.zeros((), device=runtime.device)
-    tokens = data.target.shape[1] if params.token_reduction == "sum" else 1
-    for part in micro_batches(own, data.source.lengths, params.micro_batch_tokens):
-        source = data.source.packed(part)
-        target = data.target[sent(part, runtime.device)].long()
-        loss = next_token_loss(state.model, source, target, params.label_smoothing, mode)
-        share = len(part) / len(rows)
-        (tokens * share * loss).backward()
-        rec += share * loss.detach()
+    rec = _recommend(state, data, own, len(rows), params, mode, runtime)
     values = {"rec": rec}
     if params.lambda_implicit and len(data.item_ids) > 1:
         values["implicit"] = _align_implicitly(state, data, params, seed, mode, runtime)
     weights = list(state.model.parameters())
     processes.sum_gradients_(weights, [rec])
-    values["loss"] = tokens * rec
+    values["loss"] = _weight(data, params) * rec
     if "implicit" in values:
         values["loss"] = values["loss"] + params.lambda_implicit * values["implicit"]
     values["norm"] = torch.nn.utils.clip_grad_norm_(weights, params.max_grad_norm)
@@ -205,6 +197,33 @@ def update(
     state.optimizer.step()
     state.step += 1
     state.note(values, rate)
+
+
+def _weight(data: Examples, params: GrParams) -> int:
+    """Of the mean negative log-likelihood of a token in Eq. 19."""
+    return data.target.shape[1] if params.token_reduction == "sum" else 1
+
+
+def _recommend(
+    state: State,
+    data: Examples,
+    own: Tensor,
+    total: int,
+    params: GrParams,
+    mode: Mode,
+    runtime: Runtime,
+) -> Tensor:
+    """Add the gradient of the first term of Eq. 19; this process's part of its mean per token."""
+    rec = torch.zeros((), device=runtime.device)
+    weight = _weight(data, params)
+    for part in micro_batches(own, data.source.lengths, params.micro_batch_tokens):
+        source = data.source.packed(part)
+        target = data.target[sent(part, runtime.device)].long()
+        loss = next_token_loss(state.model, source, target, params.label_smoothing, mode)
+        share = len(part) / total
+        (weight * share * loss).backward()
+        rec += share * loss.detach()
+    return rec
 
 
 def _dropout(params: GrParams, seed: int, step: int, runtime: Runtime) -> Dropout | None:
