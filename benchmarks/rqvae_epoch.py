@@ -7,7 +7,7 @@ ceiling is the machine's bfloat16 matrix rate divided by the multiplications of 
 decoders; where the processor has no bfloat16 instructions, its float32 rate.
 
 `python -m benchmarks.rqvae_epoch --collisions` trains several seeds in either precision and
-prints collision rates before reassignment, in about ten minutes. That needs many updates rather
+prints collision rates before reassignment, in about twelve minutes. That needs many updates rather
 than many weights, so the model is smaller: 2,500 items, text 1,024 and image 512 wide, 64 codes a
 level, batch 64, 60 epochs, 2,400 updates; the loss is the paper's. The embeddings are made up:
 a tree of categories of very unequal size, seen through random maps whose directions weigh less
@@ -64,11 +64,11 @@ def measure(data: QuantizerData, params: QuantParams) -> Row:
     train_epoch(ours, next(epochs))
     plain.epoch()
     took, plain_took = interleaved(lambda: train_epoch(ours, next(epochs)), plain.epoch, _ROUNDS)
-    rate = matrix_rate(half or torch.float32)
+    rate, single = matrix_rate(half or torch.float32), matrix_rate(torch.float32)
     flops = flops_an_item(ours.model)
     _say(
         f"rqvae_epoch: {took:.2f} s, plain {plain_took:.2f} s; {flops * data.num_items / 1e12:.2f} "
-        f"TFLOP, {rate:.0f} GFLOP/s in {half or torch.float32} products"
+        f"TFLOP, {rate:.0f} GFLOP/s in {half or torch.float32} products, {single:.0f} in float32"
     )
     return row(
         "rqvae_epoch", "items/s", data.num_items / took, data.num_items / plain_took,
@@ -225,7 +225,7 @@ def _say(line: str) -> None:
 if __name__ == "__main__":
     _parser = argparse.ArgumentParser()
     _parser.add_argument("--collisions", action="store_true", help="quality instead of speed")
-    _parser.add_argument("--seeds", type=int, default=5)
+    _parser.add_argument("--seeds", type=int, default=10)
     _given = _parser.parse_args()
     if _given.collisions:
         _epochs = {"max_epochs": 60, "evaluate_every": 60}
