@@ -3,8 +3,8 @@
 Ours is `beam_search` as the evaluation calls it, 64 histories at once. Plain is Hugging Face
 `generate` with `prefix_allowed_tokens_fn` over a dictionary of prefixes, padded to the longest of
 its batch. Three rows: with the vocabulary of the field's code, a pre-trained T5's 32,100 words
-and the codes, and as many histories at once; the same with four at once, where `generate` is at
-its best; and with our compact vocabulary, same weights, where the same run checks that the
+and the codes, and as many histories at once; the same with four at once, with which `generate` is
+faster; and with our compact vocabulary, same weights, where the same run checks that the
 sequences are the same and the scores agree to 1e-5. The ceiling is the float32 matrix rate over
 the operations that the search needs.
 """
