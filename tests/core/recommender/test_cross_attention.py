@@ -19,6 +19,12 @@ CPU = torch.device("cpu")
 HEADS, WIDTH, D = 3, 4, 10
 
 
+@pytest.fixture(autouse=True)
+def seeded():
+    """The same random numbers every time."""
+    torch.manual_seed(0)
+
+
 class Weights:
     """Of one layer."""
 
@@ -58,7 +64,7 @@ def test_both_orders_agree_forwards_and_backwards(lengths, places, dtype, share)
         for one, other in zip(ours, theirs, strict=True):
             assert other.abs().max() > 0
             assert one.dtype == dtype
-            bound = share * float(other.abs().max())
+            bound = share * float(other.detach().abs().max())
             torch.testing.assert_close(one, other, rtol=0, atol=bound)
 
 
@@ -84,7 +90,7 @@ def test_attention_is_that_of_every_sequence_by_itself():
                 scores = (own @ key[head].T) @ (query[head] @ queries[row])
                 heads.append(scores.softmax(0) @ (own @ value[head].T))
             expected = weights.cross_out.detach() @ torch.cat(heads)
-            torch.testing.assert_close(mixed[row].detach(), expected, rtol=1e-5, atol=1e-6)
+            torch.testing.assert_close(mixed[row].detach(), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_dropout_closes_weights_of_the_rows():
@@ -134,7 +140,8 @@ def test_the_network_takes_the_cheaper_order(make_t5, pack, monkeypatch):
         again = model.decode(model.encode(packed), tokens[:, :4])
         monkeypatch.setattr(t5, "rows_are_cheaper", rows_are_cheaper)
         asked.clear()
-        torch.testing.assert_close(logits, again, rtol=1e-4, atol=1e-5)
+        bound = 1e-4 * float(again.detach().abs().max())
+        torch.testing.assert_close(logits, again, rtol=0, atol=bound)
 
 
 def test_slots_of_the_encoder_rows_are_views_of_one_tensor():
