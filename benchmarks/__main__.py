@@ -6,6 +6,7 @@ named keep the rows of their last run. Nothing is written where a work fails.
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import subprocess
@@ -67,6 +68,9 @@ def main(
     Returns:
         The exit code: 2 for an unknown name, otherwise the failed work's, or 0.
     """
+    if {"-h", "--help"} & {*arguments}:
+        _say(f"usage: python -m benchmarks [WORK ...]; all works without one\n{_described(works)}")
+        return 0
     unknown = [name for name in arguments if name not in works]
     if unknown:
         _say(f"error: no benchmark {', '.join(unknown)}; known: {', '.join(works)}")
@@ -83,6 +87,15 @@ def main(
     write_results(results, rows, machine, measured, everything=not arguments)
     sys.stdout.write(table(rows))
     return 0
+
+
+def _described(works: Sequence[str]) -> str:
+    """A line a work: the first of its module, which is not imported for it."""
+    lines = []
+    for name in works:
+        tree = ast.parse((Path(__file__).parent / f"{name}.py").read_text())
+        lines.append(f"  {name}: {(ast.get_docstring(tree) or '').splitlines()[0]}")
+    return "\n".join(lines)
 
 
 def _run(name: str, module: str) -> list[Row]:

@@ -158,3 +158,11 @@ def test_standard_output_holds_the_table_alone(toy, capfd):
     assert streams.out == table(read_rows(toy.path))
     assert "what it measures" in streams.err
     assert "fast: " in streams.err
+
+
+def test_help_has_a_line_a_work_and_runs_none(capsys):
+    assert runner.main(["--help"]) == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith("usage: ")
+    assert [line.split(":")[0].strip() for line in lines[1:]] == [*runner.WORKS]
+    assert all(len(line.split(": ", 1)[1]) > 10 for line in lines[1:])
