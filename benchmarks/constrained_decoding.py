@@ -19,6 +19,7 @@ from torch import Tensor
 
 from benchmarks import instruments
 from benchmarks.measure import Row, interleaved, matrix_rate, row
+from benchmarks.operations import flops_of_history
 from benchmarks.t5_training import GR
 from macrec_core.recommender.decoding import Beams, beam_search
 from macrec_core.recommender.frozen import freeze
@@ -41,7 +42,9 @@ def run() -> list[Row]:
     """Three rows in histories a second."""
     search = _Ours()
     search()
-    work = flops_of_history(search.lengths)
+    work = flops_of_history(
+        search.lengths, GR, instruments.LEVELS, _BEAMS, instruments.VOCABULARY.size
+    )
     ceiling = matrix_rate(torch.float32) * 1e9 / work
     rows = []
     for name, words, batch in (
@@ -56,17 +59,6 @@ def run() -> list[Row]:
         log.info("%.3f GFLOP a history, %.0f GFLOP/s", work / 1e9, rate * work / 1e9)
     _check_equal(search, plain)
     return rows
-
-
-def flops_of_history(lengths: Tensor) -> float:
-    """Mean operations of one search: the encoder once, then each level's beams once."""
-    tokens, square = float(lengths.double().mean()), float(lengths.double().square().mean())
-    inner, d, layers = GR.num_heads * GR.d_kv, GR.d_model, GR.num_layers
-    encoder = tokens * (4 * d * inner + 2 * d * GR.d_ff) + 2 * square * inner
-    places = 1 + instruments.LEVELS * _BEAMS
-    decoder = places * (6 * d * inner + 2 * d * GR.d_ff + 2 * tokens * inner)
-    cross = tokens * 2 * d * inner
-    return 2 * (layers * (encoder + decoder + cross) + places * d * instruments.VOCABULARY.size)
 
 
 class _Ours:

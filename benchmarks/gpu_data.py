@@ -136,7 +136,7 @@ def _packed(name: str, source: Sequences) -> dict[str, NDArray[np.generic]]:
 def write(path: Path, values: Mapping[str, NDArray[np.generic]]) -> None:
     """Write the arrays, compressed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(path, **values)  # type: ignore[arg-type]  # a keyword of it is a bool
+    np.savez_compressed(path, **values)  # type: ignore[arg-type]  # an array could be named as its keyword allow_pickle, a bool
 
 
 def published(folder: Path) -> tuple[pa.Table, dict[str, Codes], int]:

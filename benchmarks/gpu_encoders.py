@@ -11,10 +11,10 @@ from __future__ import annotations
 import importlib.util
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -23,12 +23,15 @@ import macrec_core
 from benchmarks.gpu_input import Inputs
 from benchmarks.gpu_measure import Budget, GpuRow, Machine, gpu_row
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
 log = logging.getLogger("benchmarks.gpu")
 
 _GOAL = 0.5
 _BATCH_TOKENS = 16384
 _PICTURES = 256  # a batch
-_LLAMA: dict[str, Any] = {
+_LLAMA = {
     "vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 11008,
     "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 32,
     "max_position_embeddings": 2048,
@@ -37,7 +40,7 @@ _SMALL_LLAMA = _LLAMA | {
     "vocab_size": 100, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
     "num_attention_heads": 2, "num_key_value_heads": 2,
 }  # fmt: skip
-_VIT: dict[str, Any] = {
+_VIT = {
     "hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24,
     "num_attention_heads": 16, "image_size": 224, "patch_size": 14, "projection_dim": 768,
 }  # fmt: skip
@@ -51,8 +54,8 @@ def llama(machine: Machine, inputs: Inputs, budget: Budget) -> Iterator[GpuRow]:
     """Tokens a second, padding not counted."""
     from transformers import LlamaConfig, LlamaModel
 
-    config = LlamaConfig(**(_SMALL_LLAMA if machine.small else _LLAMA))
-    model = _with_random_weights(lambda: LlamaModel(config), machine)
+    sizes = _SMALL_LLAMA if machine.small else _LLAMA
+    model = _with_random_weights(lambda: LlamaModel(LlamaConfig.from_dict(sizes)), machine)
     lengths = inputs.text_lengths[:40] if machine.small else inputs.text_lengths
     product = _product_batches()
     batches = product.by_tokens(lengths, _BATCH_TOKENS)
@@ -68,7 +71,7 @@ def llama(machine: Machine, inputs: Inputs, budget: Budget) -> Iterator[GpuRow]:
         if budget.spent:
             break
     took = time.perf_counter() - start
-    yield _text_row(machine, lengths, done, took, config)
+    yield _text_row(machine, lengths, done, took, sizes)
 
 
 def _text_row(
@@ -76,11 +79,11 @@ def _text_row(
     lengths: list[int],
     batches: list[list[int]],
     took: float,
-    config: Any,  # noqa: ANN401 - transformers' configuration
+    sizes: Mapping[str, int],
 ) -> GpuRow:
     texts = [lengths[i] for batch in batches for i in batch]
     padding = 1 - sum(texts) / sum(len(b) * max(lengths[i] for i in b) for b in batches)
-    flops = sum(flops_of_text(tokens, config) for tokens in texts)
+    flops = sum(flops_of_text(tokens, sizes) for tokens in texts)
     share = flops / took / machine.matrix_rate
     log.info(
         "LLaMA: %d texts, %d tokens (%.1f %% padding) in %.2f s: %.1f %% of the matrix rate",
@@ -99,21 +102,22 @@ def _text_row(
     )  # fmt: skip
 
 
-def flops_of_text(tokens: int, config: Any) -> float:  # noqa: ANN401 - transformers' configuration
+def flops_of_text(tokens: int, sizes: Mapping[str, int]) -> float:
     """Operations of one text: its own tokens only, and of attention the half that is not masked."""
-    width, inner = config.hidden_size, config.intermediate_size
-    heads = config.num_key_value_heads / config.num_attention_heads
+    width, inner = sizes["hidden_size"], sizes["intermediate_size"]
+    heads = sizes["num_key_value_heads"] / sizes["num_attention_heads"]
     weights = width * width * (2 + 2 * heads) + 3 * width * inner
-    return float(config.num_hidden_layers * (2 * tokens * weights + 2 * tokens * tokens * width))
+    return float(sizes["num_hidden_layers"] * (2 * tokens * weights + 2 * tokens * tokens * width))
 
 
 def vit(machine: Machine, budget: Budget) -> Iterator[GpuRow]:
     """Pictures a second."""
     from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
-    config: Any = CLIPVisionConfig(**(_SMALL_VIT if machine.small else _VIT))
+    sizes = _SMALL_VIT if machine.small else _VIT
+    config = CLIPVisionConfig.from_dict(sizes)
     model = _with_random_weights(lambda: CLIPVisionModelWithProjection(config), machine)
-    side = config.image_size
+    side = sizes["image_size"]
     count = 4 if machine.small else _PICTURES
     pictures = torch.randn(count, 3, side, side, device=machine.device).to(torch.bfloat16)
 
@@ -127,7 +131,7 @@ def vit(machine: Machine, budget: Budget) -> Iterator[GpuRow]:
     once = machine.seconds(forward)
     times = max(1, min(40, int(budget.left / once) if once else 1))
     took = machine.seconds(lambda: [forward() for _ in range(times)])
-    flops = flops_of_picture(config)
+    flops = flops_of_picture(sizes)
     share = times * count * flops / took / machine.matrix_rate
     log.info(
         "ViT: %d pictures in %.2f s: %.1f %% of the matrix rate", times * count, took, 100 * share
@@ -142,17 +146,17 @@ def vit(machine: Machine, budget: Budget) -> Iterator[GpuRow]:
     )  # fmt: skip
 
 
-def flops_of_picture(config: Any) -> float:  # noqa: ANN401 - transformers' configuration
+def flops_of_picture(sizes: Mapping[str, int]) -> float:
     """Operations of one picture: patches, layers and the projection."""
-    patches = (config.image_size // config.patch_size) ** 2
-    width, places = config.hidden_size, patches + 1
-    weights = 4 * width * width + 2 * width * config.intermediate_size
-    layers = config.num_hidden_layers * (2 * places * weights + 4 * places * places * width)
-    patching = 2 * patches * 3 * config.patch_size**2 * width
-    return float(layers + patching + 2 * width * config.projection_dim)
+    patches = (sizes["image_size"] // sizes["patch_size"]) ** 2
+    width, places = sizes["hidden_size"], patches + 1
+    weights = 4 * width * width + 2 * width * sizes["intermediate_size"]
+    layers = sizes["num_hidden_layers"] * (2 * places * weights + 4 * places * places * width)
+    patching = 2 * patches * 3 * sizes["patch_size"] ** 2 * width
+    return float(layers + patching + 2 * width * sizes["projection_dim"])
 
 
-def _with_random_weights(make: Any, machine: Machine) -> Any:  # noqa: ANN401 - any network
+def _with_random_weights(make: Callable[[], PreTrainedModel], machine: Machine) -> PreTrainedModel:
     """A network made on the device, its weights in bfloat16."""
     before = torch.get_default_dtype()
     start = time.perf_counter()
@@ -165,12 +169,13 @@ def _with_random_weights(make: Any, machine: Machine) -> Any:  # noqa: ANN401 - 
     model.config.use_cache = False  # keys and values of past tokens are of no use here
     machine.synchronise()
     log.info("%s: made in %.1f s", type(model).__name__, time.perf_counter() - start)
-    return model.eval()
+    model.eval()
+    return model
 
 
 def _pooled(
     product: ModuleType,
-    model: Any,  # noqa: ANN401 - any network
+    model: PreTrainedModel,
     lengths: list[int],
     batches: list[list[int]],
     machine: Machine,

@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
-from torch import Tensor
 
 from benchmarks.gpu_input import Inputs, TestUsers, first_users
 from benchmarks.gpu_measure import Budget, GpuRow, Machine, gpu_row
 from benchmarks.gpu_settings import SMALL_EVAL, Eval, Gr
+from benchmarks.operations import flops_of_history
 from macrec_core.recommender.evaluation import evaluate_recommender
 from macrec_core.recommender.t5 import T5
 from macrec_core.recommender.training import new_t5
@@ -82,17 +82,6 @@ def evaluation(machine: Machine, inputs: Inputs, gr: Gr, budget: Budget) -> Iter
         },
     )  # fmt: skip
     yield from _larger_batches(machine, model, users, runtime, budget, took)
-
-
-def flops_of_history(lengths: Tensor, gr: Gr, num_levels: int, beams: int, size: int) -> float:
-    """Mean operations of one search: the encoder once, then each level's beams once."""
-    tokens, square = float(lengths.double().mean()), float(lengths.double().square().mean())
-    inner, d = gr.num_heads * gr.d_kv, gr.d_model
-    encoder = tokens * (4 * d * inner + 2 * d * gr.d_ff) + 2 * square * inner
-    places = 1 + num_levels * beams
-    decoder = places * (6 * d * inner + 2 * d * gr.d_ff + 2 * tokens * inner)
-    cross = tokens * 2 * d * inner
-    return 2 * (gr.num_layers * (encoder + decoder + cross) + places * d * size)
 
 
 def _larger_batches(

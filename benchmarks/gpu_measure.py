@@ -219,7 +219,7 @@ def table(entries: Sequence[Mapping[str, object]]) -> str:
 
 
 def _cells(entry: Mapping[str, object]) -> list[str]:
-    reached = {True: "yes", False: "no", None: ""}[entry["reached"]]  # type: ignore[index]
+    reached = "" if entry["reached"] is None else "yes" if entry["reached"] else "no"
     ratio, share = entry["ratio"], entry["share_of_ceiling"]
     return [
         str(entry["work"]), str(entry["unit"]), _number(entry["ours"]), _number(entry["plain"]),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from types import UnionType
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args, get_origin, get_type_hints
 
 from macrec_core.errors import MacrecError
@@ -153,9 +154,10 @@ def changed(gr: Gr, assignments: Iterable[str]) -> Gr:
     return replace(gr, **values)
 
 
-def _fits(value: object, hint: Any) -> bool:  # noqa: ANN401 - what a hint can be
+def _fits(value: object, hint: object) -> bool:
     if get_origin(hint) is Literal:
         return value in get_args(hint)
     if hint is float:
         return isinstance(value, int | float) and not isinstance(value, bool)
+    assert isinstance(hint, type | UnionType)  # the other kinds of hints that `Gr` has
     return isinstance(value, hint) and not isinstance(value, bool)

@@ -9,14 +9,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import partial
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from benchmarks.gpu_input import SMALL_EXAMPLES, Inputs, few
 from benchmarks.gpu_measure import Budget, GpuRow, Machine, gpu_row
 from benchmarks.gpu_settings import Gr
+from benchmarks.operations import flops_of_example
 from macrec_core.recommender.batches import epoch_batches
 from macrec_core.recommender.hugging_face import config_of
 from macrec_core.recommender.t5 import parameter_count
@@ -57,19 +58,6 @@ def t5_training(machine: Machine, inputs: Inputs, gr: Gr, budget: Budget) -> Ite
             )  # fmt: skip
 
 
-def flops_of_example(data: Examples, gr: Gr, vocabulary_size: int) -> float:
-    """Mean operations of forward and backward pass: two a multiplication, no padding counted."""
-    length = data.source.lengths.double()
-    tokens, square = float(length.mean()), float(length.square().mean())
-    target = data.target.shape[1]
-    inner, d = gr.num_heads * gr.d_kv, gr.d_model
-    encoder = tokens * (4 * d * inner + 2 * d * gr.d_ff) + 2 * square * inner
-    decoder = target * (6 * d * inner + 2 * d * gr.d_ff) + 2 * target * target * inner
-    cross = tokens * 2 * d * inner + 2 * target * tokens * inner
-    # The backward pass multiplies twice as often as the forward pass.
-    return 3 * 2 * (gr.num_layers * (encoder + decoder + cross) + target * d * vocabulary_size)
-
-
 def _epoch_seconds(
     machine: Machine, data: TrainingData, gr: Gr, budget: Budget
 ) -> tuple[float, dict[str, object]]:
@@ -84,8 +72,8 @@ def _epoch_seconds(
     seconds = {}
     for name, validate in values.items():
         # The first time chooses kernels.
-        both = [machine.seconds(lambda: validate(model, on_device.validation, runtime))  # noqa: B023
-                for _ in range(2)]  # fmt: skip
+        once = partial(validate, model, on_device.validation, runtime)
+        both = [machine.seconds(once) for _ in range(2)]
         seconds[f"validation_{name}_seconds"] = both[-1]
         log.info("validation by %s: %.3f s", name, both[-1])
     return min(found), {
@@ -181,7 +169,7 @@ def _plain_rate(machine: Machine, data: Examples, gr: Gr) -> tuple[float, str]:
 
     size = int(max(data.source.flat.max(), data.target.max())) + 1
     config = config_of(new_t5(size, gr.core, generator(0)).shape)
-    model: Any = T5ForConditionalGeneration(T5Config(**config))
+    model: nn.Module = T5ForConditionalGeneration(T5Config(**config))
     model.to(machine.device).train()
     optimizer = torch.optim.AdamW(model.parameters(), 1e-4, weight_decay=0.01, fused=True)
     batches = epoch_batches(len(data), gr.batch_size, 0, 0)[: 1 + _PLAIN_UPDATES]
@@ -208,7 +196,7 @@ def _plain_rate(machine: Machine, data: Examples, gr: Gr) -> tuple[float, str]:
     return rate, f"Hugging Face T5, autocast {machine.runtime.autocast}, {_PLAIN_PART} a pass"
 
 
-def _plain_loss(machine: Machine, model: Any, data: Examples, rows: Tensor) -> Tensor:  # noqa: ANN401
+def _plain_loss(machine: Machine, model: nn.Module, data: Examples, rows: Tensor) -> Tensor:
     ids, target = _padded(data, rows, machine.device)
     half = machine.runtime.autocast
     with torch.autocast(machine.device.type, half, enabled=half is not None):

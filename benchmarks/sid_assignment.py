@@ -12,7 +12,7 @@ machine's float32 matrix rate. Each case runs in a process of its own, which giv
 
 from __future__ import annotations
 
-import sys
+import logging
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -26,6 +26,8 @@ from benchmarks.plain_conflicts import make_unique_plainly
 from macrec_core.quantization.conflicts import UniqueCodes, make_unique
 from macrec_core.quantization.nearest import nearest_codes, nearest_directly
 from macrec_core.quantization.residual import ResidualQuantizer
+
+log = logging.getLogger(__name__)
 
 _LEVELS, _CODES, _DIM = 4, 256, 32
 _CLUSTERS = 3000
@@ -44,7 +46,7 @@ def run() -> list[Row]:
     for count, copies in cases:
         name = f"10^{len(str(count)) - 1}" if str(count).strip("0") == "1" else f"{count}"
         with ProcessPoolExecutor(1, get_context("spawn")) as process:
-            took, plain_took, rate, peak = process.submit(measure, count, copies).result()
+            took, plain_took, rate, peak, moved = process.submit(measure, count, copies).result()
         rows.append(
             row(
                 f"sid_assignment {name}{' clustered' if copies else ''}",
@@ -55,24 +57,35 @@ def run() -> list[Row]:
                 peak,
             )
         )
-        print(f"{rows[-1].work}: {took:.2f} s, {peak:,.0f} MB", file=sys.stderr, flush=True)  # noqa: T201
+        log.info(
+            "%s: %.2f s, %.0f MB; %d items moved, %d of them from a last level that was exhausted",
+            rows[-1].work, took, peak, *moved,
+        )  # fmt: skip
     return rows
 
 
-def measure(count: int, copies: bool) -> tuple[float, float | None, float, float]:
-    """Seconds of ours and of plain, GFLOP/s of float32 products, MB at the highest."""
+def measure(count: int, copies: bool) -> tuple[float, float | None, float, float, tuple[int, int]]:
+    """Seconds of ours and of plain, GFLOP/s of float32 products, MB at the highest, items moved.
+
+    The last is two counts: all that moved, and those from a last level that was exhausted.
+    """
     latents, codebooks = made_up(count, copies)
     assign(latents[:1000], codebooks)  # starts threads, chooses kernels
     plain_took = None
+    found: list[UniqueCodes] = []
+
+    def ours() -> None:
+        found[:] = [assign(latents, codebooks)]
+
     if count <= _LARGEST_PLAIN:
         rounds = 3 if count <= 10**4 else 1
-        took, plain_took = interleaved(
-            lambda: assign(latents, codebooks), lambda: assign_plainly(latents, codebooks), rounds
-        )
+        took, plain_took = interleaved(ours, lambda: assign_plainly(latents, codebooks), rounds)
     else:
-        took = seconds(lambda: _say(assign(latents, codebooks)))
+        took = seconds(ours)
+    (unique,) = found
     peak = int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0])
-    return took, plain_took, matrix_rate(torch.float32), peak * 1024 / 1e6
+    moved = unique.num_moved, unique.num_moved_above
+    return took, plain_took, matrix_rate(torch.float32), peak * 1024 / 1e6, moved
 
 
 def assign(latents: Floats, codebooks: Floats) -> UniqueCodes:
@@ -118,10 +131,3 @@ def _copy_some(rng: np.random.Generator, part: Floats, sources: Floats) -> None:
     part[rows] = sources[rng.zipf(1.2, len(rows)) % len(sources)]
     nearly = rows[: len(rows) // 2]
     part[nearly] += 1e-3 * rng.standard_normal((len(nearly), _DIM), dtype=np.float32)
-
-
-def _say(unique: UniqueCodes) -> None:
-    print(  # noqa: T201
-        f"{unique.num_moved:,} items moved, {unique.num_moved_above:,} of them from a last level "
-        "that was exhausted", file=sys.stderr, flush=True,
-    )  # fmt: skip

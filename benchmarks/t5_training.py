@@ -25,6 +25,7 @@ from torch import Tensor
 
 from benchmarks import instruments
 from benchmarks.measure import Row, cores, interleaved, matrix_rate, row
+from benchmarks.operations import flops_of_example
 from benchmarks.team import Team
 from benchmarks.worker import peak_memory_mb
 from macrec_core.params import GrParams
@@ -57,7 +58,7 @@ def run() -> list[Row]:
     """Two rows in examples a second."""
     data = instruments.training().examples
     dtype = _runtime().autocast or torch.float32
-    work = flops_of_example(data, GR)
+    work = flops_of_example(data, GR, instruments.VOCABULARY.size)
     with Team(min(cores(), _MOST_PROCESSES), "benchmarks.t5_training:Ours") as team:
         team("update")
         rates = []
@@ -85,20 +86,6 @@ def _runtime(processes: Processes = ALONE) -> Runtime:
     device = torch.device("cpu")
     autocast = torch.bfloat16 if computes_bfloat16(device) else None
     return Runtime(device, autocast, processes)
-
-
-def flops_of_example(data: Examples, gr: GrParams) -> float:
-    """Mean operations of forward and backward pass: two a multiplication, no padding counted."""
-    length = data.source.lengths.double()
-    tokens, square = float(length.mean()), float(length.square().mean())
-    target = data.target.shape[1]
-    inner, d = gr.num_heads * gr.d_kv, gr.d_model
-    encoder = tokens * (4 * d * inner + 2 * d * gr.d_ff) + 2 * square * inner
-    decoder = target * (6 * d * inner + 2 * d * gr.d_ff) + 2 * target * target * inner
-    cross = tokens * 2 * d * inner + 2 * target * tokens * inner
-    output = target * d * instruments.VOCABULARY.size
-    # The backward pass multiplies twice as often as the forward pass.
-    return 3 * 2 * (gr.num_layers * (encoder + decoder + cross) + output)
 
 
 class Ours:

@@ -16,7 +16,7 @@ import torch
 from contract.test_stages import _others
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks import gpu, gpu_data, gpu_encoders, gpu_evaluation, gpu_quality, gpu_rqvae, gpu_t5
+from benchmarks import gpu, gpu_data, gpu_encoders, gpu_quality, gpu_rqvae, gpu_t5
 from benchmarks.gpu_input import Inputs
 from benchmarks.gpu_measure import Budget, GpuRow, Machine, keep, table
 from benchmarks.gpu_settings import (
@@ -30,6 +30,7 @@ from benchmarks.gpu_settings import (
 )
 from benchmarks.gpu_settings import Runtime as RuntimeSettings
 from benchmarks.measure import Row
+from benchmarks.operations import flops_of_example
 from macrec_core.errors import MacrecError
 from macrec_core.params import EvalParams, GrParams, QuantParams, load_params
 from macrec_core.recommender import t5
@@ -220,33 +221,16 @@ def test_operations_of_an_example_are_those_that_torch_counts(monkeypatch):
     model = new_t5(words, gr.core, draws)
     with FlopCounterMode(display=False) as counter:
         next_token_loss(model, source.packed(torch.arange(count)), labels, 0.0).backward()
-    expected = count * gpu_t5.flops_of_example(Examples(source, labels, {}), gr, words)
+    expected = count * flops_of_example(Examples(source, labels, {}), gr, words)
     assert counter.get_total_flops() == expected
 
 
-def test_operations_are_those_of_the_other_benchmarks():
-    from benchmarks import constrained_decoding, instruments, t5_training
-
-    lengths = torch.tensor([5, 9, 81])
-    assert gpu_evaluation.flops_of_history(
-        lengths, Gr(), instruments.LEVELS, 20, instruments.VOCABULARY.size
-    ) == pytest.approx(constrained_decoding.flops_of_history(lengths))
-    source = Sequences(torch.zeros(95, dtype=torch.int32), torch.tensor([0, 5, 14, 95]))
-    data = Examples(source, torch.zeros(3, 5), {})
-    assert gpu_t5.flops_of_example(data, Gr(), instruments.VOCABULARY.size) == pytest.approx(
-        t5_training.flops_of_example(data, t5_training.GR)
-    )
-
-
 def test_operations_of_the_encoders():
-    from transformers import CLIPVisionConfig, LlamaConfig
-
-    text = LlamaConfig(**gpu_encoders._LLAMA)
     # 6.74 G weights, of which 0.13 G are the embedding and 0.13 G the output; two a weight.
-    assert gpu_encoders.flops_of_text(1, text) == pytest.approx(2 * 6.476e9, rel=1e-3)
+    text = gpu_encoders.flops_of_text(1, gpu_encoders._LLAMA)
+    assert text == pytest.approx(2 * 6.476e9, rel=1e-3)
     # What Table 11 of CLIP's paper and many after it give as 80.7 G multiplications.
-    picture = CLIPVisionConfig(**gpu_encoders._VIT)
-    assert gpu_encoders.flops_of_picture(picture) == pytest.approx(2 * 80.7e9, rel=0.01)
+    assert gpu_encoders.flops_of_picture(gpu_encoders._VIT) == pytest.approx(2 * 80.7e9, rel=0.01)
 
 
 # ------------------------------------------------------------------------------------- works
