@@ -137,9 +137,9 @@ class _Plain:
         )  # fmt: skip
         self._model = T5ForConditionalGeneration(T5Config(**config_of(shape))).train()
         self._optimizer = torch.optim.AdamW(self._model.parameters(), 1e-3, weight_decay=0.01)
-        texts = _Strings(data, names)
+        texts: Any = _Strings(data, names)  # no Dataset by type, but of length and items
         loader: Any = DataLoader(
-            texts, _PLAIN_BATCH, shuffle=True, collate_fn=self._collate,  # type: ignore[arg-type]
+            texts, _PLAIN_BATCH, shuffle=True, collate_fn=self._collate,
             generator=generator(0, "bench"),
         )  # fmt: skip
         self._batches: Iterator[Any] = iter(loader)

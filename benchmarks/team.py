@@ -66,13 +66,15 @@ class Team:
             MacrecError: one has ended.
         """
         answers: dict[int, Any] = {}
+        ranks: dict[Any, int] = {pipe: rank for rank, pipe in enumerate(self._pipes)}
         try:
             for pipe in self._pipes:
                 pipe.send(order)
             # Whoever comes first: a member whose mate has ended may never answer.
-            while waiting := [p for i, p in enumerate(self._pipes) if i not in answers]:
+            while waiting := [pipe for pipe, rank in ranks.items() if rank not in answers]:
                 for ready in wait(waiting):
-                    answers[self._pipes.index(ready)] = ready.recv()  # type: ignore[arg-type, call-arg, union-attr]
+                    pipe = self._pipes[ranks[ready]]
+                    answers[ranks[ready]] = pipe.recv()
         except (EOFError, OSError) as error:
             raise MacrecError(
                 f"{order}: a process of the benchmark has ended; its error stands above, or none "

@@ -42,6 +42,17 @@ class Runtime:
     autocast: torch.dtype | None
     processes: Processes = ALONE
 
+    def against_divergence(self, rate: str) -> str:
+        """What an error for a loss that is not finite advises.
+
+        Args:
+            rate: name of the learning rate's parameter.
+        """
+        advice = f"lower {rate}"
+        if self.autocast is not None:
+            advice += " or set runtime.precision to 'float32'"
+        return advice
+
 
 def start(params: RuntimeParams, use_precision: bool = False, shared: bool = False) -> Runtime:
     """Fix threads and determinism, and choose device and precision.
@@ -66,7 +77,7 @@ def start(params: RuntimeParams, use_precision: bool = False, shared: bool = Fal
     torch.set_deterministic_debug_mode("error")
     # On by default with the above, costs a tenth of the time, and guards only against reading
     # memory that was never written, which nothing here does.
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # not in torch's types
     device = _device(params.device)
     processes = ALONE
     if shared:
@@ -163,8 +174,10 @@ def _shared(device: torch.device, params: RuntimeParams) -> tuple[torch.device, 
     """This process's own device, and the processes that share the work."""
     processes = joined(device)
     if processes.count != params.num_processes:
-        log.warning(
-            "runtime.num_processes=%d, but a launcher has started %d: these share the work",
+        # One is the default, and no wish to be overruled.
+        level = logging.WARNING if params.num_processes > 1 else logging.INFO
+        log.log(
+            level, "runtime.num_processes=%d, but a launcher has started %d: these share the work",
             params.num_processes, processes.count,
         )  # fmt: skip
     if device.type == "cuda" and processes.count > 1:

@@ -25,7 +25,7 @@ class OneLineErrors(TyperGroup):
     """Prints a `MacrecError` as one message and exits with its code."""
 
     # Typer's type of the context differs between its releases (click's, or its own copy).
-    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - above
         """Run the chosen command with logging set up."""
         _log_to_stderr()
         try:

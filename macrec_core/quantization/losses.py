@@ -103,7 +103,7 @@ class _SquaredNorms(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, target: Tensor, output: Tensor) -> Tensor:  # noqa: ANN401
+    def forward(ctx: Any, target: Tensor, output: Tensor) -> Tensor:
         difference = output - target
         ctx.save_for_backward(difference)
         norms: Tensor = torch.linalg.vector_norm(difference, dim=1)
@@ -111,7 +111,7 @@ class _SquaredNorms(torch.autograd.Function):
 
     @staticmethod
     def backward(
-        ctx: Any,  # noqa: ANN401
+        ctx: Any,
         gradient: Tensor,
     ) -> tuple[Tensor | None, Tensor | None]:
         (difference,) = ctx.saved_tensors

@@ -135,9 +135,7 @@ class Run:
 
     def diverged(self, what: str) -> MacrecError:
         """The error for a value that is not finite."""
-        remedy = "lower quant.learning_rate"
-        if self.runtime.autocast is not None:
-            remedy += " or set runtime.precision to 'float32'"
+        remedy = self.runtime.against_divergence("quant.learning_rate")
         return MacrecError(
             f"RQ-VAE {what} at learning rate {self.params.learning_rate}; {remedy} "
             f"(last good checkpoint: {self.checkpoints.last})"

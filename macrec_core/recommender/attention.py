@@ -20,7 +20,7 @@ from macrec_core.recommender.kernels import Dropout
 class _SplitHeads(Function):
     @staticmethod
     def forward(
-        ctx: Any,  # noqa: ANN401
+        ctx: Any,
         rows: Tensor,
         size: tuple[int, int],
         parts: int,
@@ -31,7 +31,7 @@ class _SplitHeads(Function):
         return tuple(part.contiguous() for part in split)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:  # noqa: ANN401
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
         # Straight to its place: autograd would first stack the parts, then transpose them.
         rows = gradients[0].new_empty(ctx.shape)
         for part, gradient in enumerate(gradients):
@@ -63,7 +63,7 @@ def merge_heads(mixed: Tensor) -> Tensor:
 class _Attention(Function):
     @staticmethod
     def forward(
-        ctx: Any,  # noqa: ANN401
+        ctx: Any,
         queries: Tensor,
         keys: Tensor,
         values: Tensor,
@@ -87,7 +87,7 @@ class _Attention(Function):
         return merge_heads(mixed if dropout is None else mixed.mul_(ctx.scale))
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         queries, keys, values, weights, kept, drawn = ctx.saved_tensors
         batch, heads, places, _ = queries.shape
         back = gradient.view(batch, places, heads, -1).transpose(1, 2)  # [B, H, T, w]

@@ -33,11 +33,11 @@ class CrossWeights(Protocol):
     """
 
     @property
-    def cross_q(self) -> Tensor | nn.Module: ...  # noqa: D102 - above
+    def cross_q(self) -> Tensor | nn.Module: ...
     @property
-    def cross_kv(self) -> Tensor: ...  # noqa: D102
+    def cross_kv(self) -> Tensor: ...
     @property
-    def cross_out(self) -> Tensor | nn.Module: ...  # noqa: D102
+    def cross_out(self) -> Tensor | nn.Module: ...
 
 
 class Attended(Protocol):

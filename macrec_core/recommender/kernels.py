@@ -56,14 +56,14 @@ class Dropout:
 
 class _RmsNorm(Function):
     @staticmethod
-    def forward(ctx: Any, state: Tensor, weight: Tensor, dtype: torch.dtype) -> Tensor:  # noqa: ANN401
+    def forward(ctx: Any, state: Tensor, weight: Tensor, dtype: torch.dtype) -> Tensor:
         norm = torch.linalg.vector_norm(state, dim=1, keepdim=True)  # [T, 1]
         inverse = torch.rsqrt(norm.square() / state.shape[1] + _EPSILON)
         ctx.save_for_backward(state, weight, inverse)
         return (state * inverse * weight).to(dtype)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:  # noqa: ANN401
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
         state, weight, inverse = ctx.saved_tensors
         normed = state * inverse
         gradient = gradient.float()
@@ -88,7 +88,7 @@ def rms_norm(state: Tensor, weight: Tensor, dtype: torch.dtype) -> Tensor:
 class _FeedForward(Function):
     @staticmethod
     def forward(
-        ctx: Any,  # noqa: ANN401
+        ctx: Any,
         rows: Tensor,
         first: Tensor,
         second: Tensor,
@@ -104,7 +104,7 @@ class _FeedForward(Function):
         return output if dropout is None else output.mul_(ctx.scale)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:  # noqa: ANN401
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         rows, first, second, hidden = ctx.saved_tensors
         if ctx.scale != 1.0:
             gradient = gradient * ctx.scale
@@ -129,14 +129,14 @@ def feed_forward(rows: Tensor, first: Tensor, second: Tensor, dropout: Dropout |
 
 class _AddResidual(Function):
     @staticmethod
-    def forward(ctx: Any, state: Tensor, branch: Tensor, dropout: Dropout) -> Tensor:  # noqa: ANN401
+    def forward(ctx: Any, state: Tensor, branch: Tensor, dropout: Dropout) -> Tensor:
         mask = dropout.mask(branch.shape, branch.dtype)
         ctx.save_for_backward(mask)
         ctx.scale = dropout.scale
         return torch.add(state, branch * mask, alpha=dropout.scale)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:  # noqa: ANN401
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
         (mask,) = ctx.saved_tensors
         return gradient, (gradient * ctx.scale).to(mask.dtype) * mask, None
 
@@ -151,13 +151,13 @@ def add_residual(state: Tensor, branch: Tensor, dropout: Dropout | None) -> Tens
 
 class _ToSlots(Function):
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, layout: Layout) -> Tensor:  # noqa: ANN401
+    def forward(ctx: Any, rows: Tensor, layout: Layout) -> Tensor:
         ctx.layout = layout
         assert layout.index is not None
         return rows.index_select(0, layout.index)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # noqa: ANN401
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         rows = gradient.index_select(0, ctx.layout.inverse)
         rows[ctx.layout.num_tokens :] = 0.0
         return rows, None
@@ -173,13 +173,13 @@ def to_slots(rows: Tensor, layout: Layout) -> Tensor:
 
 class _ToRows(Function):
     @staticmethod
-    def forward(ctx: Any, slots: Tensor, layout: Layout) -> Tensor:  # noqa: ANN401
+    def forward(ctx: Any, slots: Tensor, layout: Layout) -> Tensor:
         ctx.layout = layout
         assert layout.inverse is not None
         return slots.index_select(0, layout.inverse)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # noqa: ANN401
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         # Empty slots read the last row, whose gradient is zero since nothing depends on it.
         return gradient.index_select(0, ctx.layout.index), None
 

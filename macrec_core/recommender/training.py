@@ -88,7 +88,8 @@ def train_recommender(
     """
     model = new_t5(data.vocabulary_size, params, generator(seed, "gr-weights"))
     model.to(runtime.device)
-    state = State(model, params, lambda: checkpoints.last)
+    remedy = runtime.against_divergence("gr.learning_rate")
+    state = State(model, params, remedy, lambda: checkpoints.last)
     saved = checkpoints.load()
     if saved is not None:
         state.restore(saved)

@@ -55,16 +55,18 @@ class State:
     Args:
         model: trained in place.
         params: section `gr`.
-        last_checkpoint: names the last good one, for error messages.
+        remedy: for error messages, what helps against a loss that is not finite.
+        last_checkpoint: for error messages, names the last good one.
     """
 
     def __init__(
         self,
         model: T5,
         params: GrParams,
+        remedy: str = "lower gr.learning_rate",
         last_checkpoint: Callable[[], str] = lambda: "none was saved",
     ) -> None:
-        self.model, self._last_checkpoint = model, last_checkpoint
+        self.model, self._remedy, self._last_checkpoint = model, remedy, last_checkpoint
         # fused: one pass over the weights; chosen for good, since each kind rounds otherwise.
         self.optimizer = AdamW(
             model.parameters(), params.learning_rate, weight_decay=params.weight_decay, fused=True
@@ -137,8 +139,7 @@ class State:
     def not_finite(self, what: str) -> MacrecError:
         """The error of a value that is no number, with the remedy."""
         return MacrecError(
-            f"T5 {what}; lower gr.learning_rate or set runtime.precision to 'float32' "
-            f"(last good checkpoint: {self._last_checkpoint()})"
+            f"T5 {what}; {self._remedy} (last good checkpoint: {self._last_checkpoint()})"
         )
 
 

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from argparse import Namespace
 from dataclasses import asdict, fields, replace
 from pathlib import Path
@@ -13,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from contract.test_stages import _others
+from bare_environment import others_than, run_without
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import gpu, gpu_data, gpu_encoders, gpu_quality, gpu_rqvae, gpu_t5
@@ -42,25 +39,11 @@ from macrec_core.runtime import Runtime, generator
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# Runs under `python -c`: hidden modules, then the program's arguments. Modules are hidden from
-# the path search, so that transformers does not see them either.
-BARE = """
-import json, logging, sys
-from importlib.machinery import PathFinder
-
-hidden = set(json.loads(sys.argv[1]))
-
-class Bare(PathFinder):
-    @classmethod
-    def find_spec(cls, fullname, path=None, target=None):
-        if fullname.split(".")[0] in hidden:
-            return None
-        return PathFinder.find_spec(fullname, path, target)
-
-sys.meta_path = [Bare if finder is PathFinder else finder for finder in sys.meta_path]
+PROGRAM = """
+import logging
 logging.basicConfig(level=logging.INFO)
 from benchmarks.gpu import main
-sys.exit(main(sys.argv[2:]))
+sys.exit(main(sys.argv[1:]))
 """
 
 
@@ -239,7 +222,7 @@ def test_operations_of_the_encoders():
 @pytest.fixture(scope="module")
 def everything(toy, tmp_path_factory):
     """The whole program where only torch, transformers, safetensors and numpy are installed."""
-    hidden = _others("torch", "transformers", "safetensors", "numpy")
+    hidden = others_than("torch", "transformers", "safetensors", "numpy")
     hidden |= {"pydantic", "typer"}  # which transformers names, and which only its tools need
     assert {"pyarrow", "polars", "ruamel", "sklearn", "timm"} <= hidden
     folder = tmp_path_factory.mktemp("gpu_run")
@@ -248,11 +231,7 @@ def everything(toy, tmp_path_factory):
         str(folder / "scratch"), "--ids", "ours", "--minutes", "60",
         "--only", *gpu.WORKS, gpu.PROFILE,
     ]  # fmt: skip
-    done = subprocess.run(
-        [sys.executable, "-c", BARE, json.dumps(sorted(hidden)), *arguments],
-        cwd=ROOT, capture_output=True, text=True, check=False,
-        env=os.environ | {"GOMP_SPINCOUNT": "10000"},
-    )  # fmt: skip
+    done = run_without(hidden, PROGRAM, *arguments, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     entries = json.loads((folder / "gpu.json").read_text())
     return Namespace(

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from bare_environment import others_than, run_without
 
 ROOT = Path(__file__).resolve().parents[2]
 STAGE_FILES = sorted((ROOT / "stages").glob("*.py"))
@@ -19,23 +20,9 @@ PLUMBING = {"__init__", "__main__", "console", "launch"}
 
 HEAVY = ("torch", "pyarrow", "transformers", "polars", "sklearn", "skimage", "timm", "dvc")
 
-# Runs under `python -c` with the names of hidden top-level modules as first argument. They are
-# hidden from the path search, so that `importlib.util.find_spec` (by which transformers asks
-# what is installed) does not see them either.
-WITHOUT_OTHERS = """
-import importlib, json, pkgutil, sys
-from importlib.machinery import PathFinder
-
-hidden = set(json.loads(sys.argv[1]))
-
-class Bare(PathFinder):
-    @classmethod
-    def find_spec(cls, fullname, path=None, target=None):
-        if fullname.split(".")[0] in hidden:
-            return None
-        return PathFinder.find_spec(fullname, path, target)
-
-sys.meta_path = [Bare if finder is PathFinder else finder for finder in sys.meta_path]
+# Imports every module of the models; prints those that cannot be imported, with the error.
+IMPORT_MODELS = """
+import importlib, pkgutil
 broken = {}
 for package in ("macrec_core.quantization", "macrec_core.recommender"):
     for module in pkgutil.iter_modules(importlib.import_module(package).__path__, package + "."):
@@ -131,38 +118,8 @@ def test_the_core_neither_prints_nor_knows_the_command_line(path):
 
 
 def test_the_models_import_on_a_machine_with_torch_transformers_and_numpy_alone():
-    hidden = _others("torch", "transformers", "safetensors", "numpy")
+    hidden = others_than("torch", "transformers", "safetensors", "numpy")
     assert {"pyarrow", "polars", "sklearn", "dvc", "timm", "ruamel"} <= hidden
-    assert json.loads(python("-c", WITHOUT_OTHERS, json.dumps(sorted(hidden)))) == {}
-
-
-def _others(*wanted: str) -> set[str]:
-    """Top-level modules of installed packages that the wanted ones do not require."""
-    from importlib.metadata import PackageNotFoundError, packages_distributions, requires
-
-    from packaging.requirements import Requirement
-    from packaging.utils import canonicalize_name
-
-    needed: set[str] = set()
-    waiting = [canonicalize_name(name) for name in wanted]
-    while waiting:
-        name = waiting.pop()
-        if name in needed:
-            continue
-        needed.add(name)
-        try:
-            found = [Requirement(text) for text in requires(name) or []]
-        except PackageNotFoundError:
-            continue
-        waiting += [
-            canonicalize_name(each.name)
-            for each in found
-            if each.marker is None or each.marker.evaluate({"extra": ""})
-        ]
-    return {
-        module
-        for module, names in packages_distributions().items()
-        if not needed & {canonicalize_name(name) for name in names}
-        and module not in {"macrec_core", "stages"}
-        and module.isidentifier()
-    }
+    done = run_without(hidden, IMPORT_MODELS, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {}

@@ -192,9 +192,21 @@ def test_the_launchers_number_counts_and_a_device_is_taken_by_its_number(
     assert started.processes == Processes(1, 4)
     assert started.device == torch.device("cuda", 2)
     assert "runtime.num_processes=3, but a launcher has started 4: these share" in caplog.text
+    assert caplog.records[-1].levelname == "WARNING"
     # The number of the device is no property of the work: all processes find one checkpoint.
     other = replace(started, device=torch.device("cuda", 0), processes=Processes(0, 4))
     assert fingerprint([], [], [], started) == fingerprint([], [], [], other)
+
+
+def test_a_launcher_overrules_the_default_number_without_a_warning(fake_accelerate, caplog):
+    params = RuntimeParams(
+        device="cpu", precision="float32", num_threads=1, num_processes=1,
+        checkpoint_every_s=60.0,
+    )  # fmt: skip
+    with caplog.at_level("INFO"):
+        assert start(params, shared=True).processes == Processes(1, 4)
+    (record,) = [each for each in caplog.records if "a launcher has started 4" in each.message]
+    assert record.levelname == "INFO"
 
 
 # -------------------------------------------------------------------------------- two processes

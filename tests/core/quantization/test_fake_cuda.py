@@ -4,24 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from pretend_device import DEVICE, PretendDevice, prepare_torch
+from pretend_device import DEVICE, NoCheckpoints, PretendDevice, prepare_torch
 
 from macrec_core.progress import Silent
 from macrec_core.quantization.training import QuantizerData, train_quantizer
 from macrec_core.runtime import Runtime
-
-
-class NoCheckpoints:
-    last = None
-
-    def load(self):
-        return None
-
-    def offer(self, state):
-        pass
-
-    def save(self, state):
-        pass
 
 
 def test_a_training_gives_what_it_gives_on_a_cpu(monkeypatch, committed_params):

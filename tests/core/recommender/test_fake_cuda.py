@@ -11,7 +11,7 @@ from contextlib import nullcontext
 import numpy as np
 import pytest
 import torch
-from pretend_device import DEVICE, Elsewhere, PretendDevice, prepare_torch
+from pretend_device import DEVICE, Elsewhere, NoCheckpoints, PretendDevice, prepare_torch
 
 from macrec_core.progress import Silent
 from macrec_core.recommender import packing
@@ -30,31 +30,11 @@ def device(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def toy(successors, committed_params, make_training_data):
-    interactions, codes = successors
-    seq2seq = committed_params.seq2seq.model_copy(update={"max_history": 20})
-    return make_training_data(interactions, codes, seq2seq, 8)
-
-
-@pytest.fixture(scope="module")
 def gr(tiny_gr):
     return tiny_gr.model_copy(
         update={"num_layers": 2, "select_by": "ndcg@10", "lambda_implicit": 0.1,
                 "learning_rate": 0.003, "batch_size": 256, "micro_batch_tokens": 2048}
     )  # fmt: skip
-
-
-class NoCheckpoints:
-    last = None
-
-    def load(self):
-        return None
-
-    def offer(self, state):
-        pass
-
-    def save(self, state):
-        pass
 
 
 def trained(data, gr, mode=None, autocast=None):

@@ -13,14 +13,7 @@ from macrec_core.recommender.decoding import beam_search
 from macrec_core.recommender.hugging_face import save_t5
 from macrec_core.recommender.losses import next_token_loss
 from macrec_core.recommender.training import new_t5, train_recommender
-from macrec_core.runtime import generator
-
-
-@pytest.fixture(scope="module")
-def toy(successors, committed_params, make_training_data):
-    interactions, codes = successors
-    seq2seq = committed_params.seq2seq.model_copy(update={"max_history": 20})
-    return make_training_data(interactions, codes, seq2seq, 8)
+from macrec_core.runtime import Runtime, generator
 
 
 @pytest.fixture
@@ -262,6 +255,16 @@ def test_a_loss_that_is_no_number_is_an_error_naming_update_and_learning_rate(tr
         match=r"loss is .*norm nan at update 2, learning rate \d.*lower gr\.learning_rate",
     ):
         train(toy, params)
+
+
+@pytest.mark.parametrize("half", [None, torch.bfloat16])
+def test_the_remedy_names_a_precision_only_where_it_helps(toy, tiny_gr, tmp_path, half):
+    params = tiny_gr.model_copy(update={"learning_rate": 1e30, "warmup_fraction": 0.0})
+    runtime = Runtime(torch.device("cpu"), half)
+    with pytest.raises(MacrecError) as caught:
+        train_recommender(toy, params, 0, runtime, Checkpoints(tmp_path, 1e9), Silent())
+    precision = " or set runtime.precision to 'float32'" if half is torch.bfloat16 else ""
+    assert f"; lower gr.learning_rate{precision} (last good" in str(caught.value)
 
 
 def test_a_validation_value_that_is_no_number_is_an_error(train, toy, tiny_gr, monkeypatch):

@@ -21,13 +21,6 @@ from macrec_core.runtime import Runtime, generator
 WORDS, COUNT = 30, 40
 
 
-@pytest.fixture(scope="module")
-def toy(successors, committed_params, make_training_data):
-    interactions, codes = successors
-    seq2seq = committed_params.seq2seq.model_copy(update={"max_history": 20})
-    return make_training_data(interactions, codes, seq2seq, 8)
-
-
 @pytest.fixture
 def data(pack, cpu):
     """Forty random examples and ten items of two modalities."""
