@@ -35,13 +35,19 @@ def ranking_metrics(ranks: NDArray[np.int64]) -> dict[str, float]:
     return hits | {f"ndcg@{k}": ndcg(ranks, k) for k in NDCG_CUTOFFS}
 
 
-def random_ranking_metrics(num_items: int) -> dict[str, float]:
-    """Expected metrics of a uniformly random order of `num_items` candidates."""
-    hits = {f"hr@{k}": min(k, num_items) / num_items for k in HIT_CUTOFFS}
+def expected_random_metrics(candidates: NDArray[np.floating]) -> dict[str, float]:
+    """Expected metrics of a uniformly random order.
+
+    Args:
+        candidates: [users] how many candidates each has, the target among them; infinity where
+            it is not.
+    """
+    values = {f"hr@{k}": float(np.mean(np.minimum(1.0, k / candidates))) for k in HIT_CUTOFFS}
     for k in NDCG_CUTOFFS:
-        places = np.arange(1, min(k, num_items) + 1)
-        hits[f"ndcg@{k}"] = float(np.sum(1.0 / np.log2(places + 1.0)) / num_items)
-    return hits
+        gains = np.concatenate([[0.0], np.cumsum(1.0 / np.log2(np.arange(1, k + 1) + 1.0))])
+        reached = gains[np.minimum(candidates, k).astype(np.int64)]
+        values[f"ndcg@{k}"] = float(np.mean(reached / candidates))
+    return values
 
 
 def collision_rate(codes: NDArray[np.int32]) -> float:

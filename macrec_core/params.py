@@ -275,6 +275,14 @@ class GrParams(Section):
     implicit_batch_size: Annotated[int, Field(ge=2)]
 
 
+class YardstickParams(Section):
+    """Rankings without training."""
+
+    max_history: PositiveInt
+    recency_decay: Annotated[float, Field(gt=0, le=1)]
+    cooccurrence_window: PositiveInt
+
+
 class EvalParams(Section):
     """Constrained beam search, ensemble and metrics."""
 
@@ -284,6 +292,7 @@ class EvalParams(Section):
     ambiguous_ids: Literal["pessimistic", "optimistic"]
     batch_size: PositiveInt
     max_users: PositiveInt | None
+    exclude_seen: bool
 
 
 class RuntimeParams(Section):
@@ -315,7 +324,9 @@ class VariantSpec(Section):
 
 
 # Rows and keys of the report beside the variants.
-_RESERVED_VARIANTS = frozenset({"random", "popularity", "oracle", "statistics"})
+_RESERVED_VARIANTS = frozenset(
+    {"random", "popularity", "last_item", "item_knn", "oracle", "statistics"}
+)
 
 
 class Params(Section):
@@ -335,6 +346,7 @@ class Params(Section):
     quant: QuantParams
     seq2seq: Seq2SeqParams
     gr: GrParams
+    yardsticks: YardstickParams
     eval: EvalParams
     runtime: RuntimeParams
     variant_specs: dict[Name, VariantSpec]

@@ -199,20 +199,23 @@ EVALUATION_EXAMPLES = Contract(
 
 RECOMMENDATIONS = Contract(
     "recommendations",
-    1,
+    2,
     pa.schema(
         [
-            # A modality's own list, or "ensemble".
+            # A modality's own list, "ensemble", or the name of a baseline or yardstick.
             _required("list", pa.string()),
+            # "all_items", or "unseen_items": without those that the user bought before.
+            _required("candidates", pa.string()),
             _required("user_id", pa.int32()),
             _required("target_item", pa.int32()),
-            # 1 for the first place; 0 where the target is not in the list.
+            # 1 for the first place; 0 where the target is not ranked. Beyond the end of `items`
+            # where every item has a score.
             _required("rank", pa.int32()),
             _required("items", pa.list_(_required("item", pa.int32()))),
             _required("scores", pa.list_(_required("item", pa.float32()))),
         ]
     ),
-    key=("list", "user_id"),
+    key=("list", "candidates", "user_id"),
 )
 
 FIXED = {

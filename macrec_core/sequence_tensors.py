@@ -11,8 +11,7 @@ import pyarrow.compute as pc
 import torch
 from numpy.typing import NDArray
 
-from macrec_core.artifacts import lists
-from macrec_core.recommender.evaluation import Decodable, Evaluation
+from macrec_core.recommender.evaluation import Decodable
 from macrec_core.recommender.packing import Sequences
 from macrec_core.recommender.training import TrainingData
 from macrec_core.recommender.trie import build_trie
@@ -120,25 +119,3 @@ def _sequences(table: pa.Table) -> Sequences:
 def _flat(table: pa.Table, column: str) -> NDArray[np.int32]:
     # A copy: Arrow's memory is read-only, which torch does not know.
     return np.asarray(pc.list_flatten(table.column(column))).astype(np.int32)
-
-
-def recommendations_table(
-    result: Evaluation, users: NDArray[np.int64], targets: NDArray[np.int64]
-) -> pa.Table:
-    """Artifact RECOMMENDATIONS: each list's ranked items and the place of each user's target."""
-    parts = []
-    for name in sorted(result.rankings):
-        ranking = result.rankings[name]
-        parts.append(
-            pa.table(
-                {
-                    "list": pa.array([name] * len(users), pa.string()),
-                    "user_id": users,
-                    "target_item": targets,
-                    "rank": result.ranks[name],
-                    "items": lists(ranking.items.astype(np.int32), ranking.offsets),
-                    "scores": lists(ranking.scores.astype(np.float32), ranking.offsets),
-                }
-            )
-        )
-    return pa.concat_tables(parts)

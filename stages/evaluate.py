@@ -14,6 +14,7 @@ def main(
     dataset: Dataset,
     variant: Variant,
     seed: Seed,
+    interactions: Annotated[Path, typer.Option(help="Interactions of the dataset.")],
     seq2seq: Annotated[Path, typer.Option(help="Folder that build_seq2seq wrote.")],
     semantic_ids: Annotated[Path, typer.Option(help="Semantic IDs of the variant.")],
     recommender: Annotated[Path, typer.Option(help="Folder of the trained model.")],
@@ -23,7 +24,7 @@ def main(
     metrics: Annotated[Path, typer.Option(help="JSON file to write.")],
     params_file: ParamsFile = DEFAULT_PARAMS,
 ) -> None:
-    """Evaluate on the test items: HR@1/5/10 and NDCG@5/10, every item a candidate."""
+    """Evaluate on the test items: HR@1/5/10 and NDCG@5/10, of all items and of unseen ones."""
     from macrec_core.params import load_params
     from stages.launch import share_work
 
@@ -32,26 +33,30 @@ def main(
 
     from macrec_core import schemas
     from macrec_core.artifacts import read_artifact, read_json, write_artifact, write_json
+    from macrec_core.cases import cases_of
     from macrec_core.id_table import read_ids
-    from macrec_core.metrics import ranking_metrics
-    from macrec_core.recommender.evaluation import ENSEMBLE, evaluate_recommender
+    from macrec_core.recommendations import figures, recommendations_table
+    from macrec_core.recommender.evaluation import evaluate_recommender
     from macrec_core.recommender.hugging_face import load_t5
     from macrec_core.runtime import start
     from macrec_core.semantic_ids import Vocabulary
-    from macrec_core.sequence_tensors import evaluation_data, recommendations_table
+    from macrec_core.sequence_tensors import evaluation_data
 
     runtime = start(params.runtime, shared=True)
     vocabulary = Vocabulary.from_json(read_json(seq2seq / "vocabulary.json"))
     table = read_artifact(seq2seq / "eval.parquet", schemas.EVALUATION_EXAMPLES)
     codes = read_ids(semantic_ids, params.modalities_of(variant)).codes
     data = evaluation_data(table, "test", codes, vocabulary, params.eval.max_users)
+    bought = read_artifact(interactions, schemas.INTERACTIONS)
+    cases = cases_of(bought, "test", params.eval.max_users)
     with Console(shown=runtime.processes.first) as console:
         result = evaluate_recommender(
-            load_t5(recommender), data.modalities, data.targets, params.eval, runtime, console
-        )
+            load_t5(recommender), data.modalities, data.targets, params.eval, runtime, console,
+            cases,
+        )  # fmt: skip
     if not runtime.processes.first:
         return
-    lists = recommendations_table(result, data.users, data.targets)
+    lists = recommendations_table(result, cases)
     write_artifact(recommendations, lists, schemas.RECOMMENDATIONS)
     report: dict[str, object] = {
         "dataset": dataset,
@@ -59,7 +64,7 @@ def main(
         "seed": seed,
         "users": len(data.users),
         "users_left_out": data.num_left_out,
-        **ranking_metrics(result.ranks[ENSEMBLE]),
-        "lists": {name: ranking_metrics(ranks) for name, ranks in result.ranks.items()},
+        "targets_bought_before": cases.num_repeated,
+        **figures(result),
     }
     write_json(metrics, report)

@@ -28,10 +28,11 @@ def main(
     measured = read_cells(
         cells, params.datasets, params.variants, params.seeds, params.imported_datasets
     )
-    numbers = summarise(measured, read_datasets(cells, params.datasets))
+    unseen = params.eval.exclude_seen
+    numbers = summarise(measured, read_datasets(cells, params.datasets), unseen)
     text = results_table(numbers, params.datasets, params.variants, params.modalities)
     with atomic_folder(plots) as folder:
-        for name, csv in plot_tables(measured).items():
+        for name, csv in plot_tables(measured, unseen).items():
             write_text(folder / name, csv)
     write_json(summary, numbers)
     write_text(table, text)

@@ -1,4 +1,4 @@
-"""Rank by chance, by popularity and, where the generating process is known, by the oracle."""
+"""Rank without training: by chance, popularity, co-occurrence and, where it is known, the truth."""
 
 from __future__ import annotations
 
@@ -16,30 +16,41 @@ def main(
     items: Annotated[Path, typer.Option(help="Items of the dataset.")],
     users: Annotated[Path, typer.Option(help="Users of the dataset.")],
     interactions: Annotated[Path, typer.Option(help="Interactions of the dataset.")],
+    recommendations: Annotated[
+        Path, typer.Option(help="Artifact to write, a row a user and list.")
+    ],
     metrics: Annotated[Path, typer.Option(help="JSON file to write.")],
     params_file: ParamsFile = DEFAULT_PARAMS,
 ) -> None:
     """Measure rankings that need no training, on the same test items."""
     from macrec_core import schemas
-    from macrec_core.artifacts import read_artifact, write_json
-    from macrec_core.catalog.oracle import load_oracle, oracle_ranks
-    from macrec_core.metrics import random_ranking_metrics, ranking_metrics
+    from macrec_core.artifacts import read_artifact, write_artifact, write_json
+    from macrec_core.cases import cases_of
+    from macrec_core.catalog.oracle import load_oracle
     from macrec_core.params import load_params
-    from macrec_core.yardsticks import popularity_ranks, test_cases
+    from macrec_core.ranking import together
+    from macrec_core.recommendations import figures, recommendations_table
+    from macrec_core.yardsticks import random_metrics, rank_by_oracle, rank_by_yardsticks
 
     params = load_params(params_file)
     item_keys = read_artifact(items, schemas.ITEMS).column("item_key").to_pylist()
     user_keys = read_artifact(users, schemas.USERS).column("user_key").to_pylist()
     table = read_artifact(interactions, schemas.INTERACTIONS)
-    test_users, targets, histories = test_cases(table, params.eval.max_users)
-    popularity = popularity_ranks(table, targets, len(item_keys))
-    report = {
-        "random": random_ranking_metrics(len(item_keys)),
-        "popularity": ranking_metrics(popularity),
-    }
+    cases = cases_of(table, "test", params.eval.max_users)
+    length = params.eval.num_beams
+    result = rank_by_yardsticks(table, cases, len(item_keys), params.yardsticks, length)
     truth = raw / "truth.npz"
     if truth.exists():
-        keys = [user_keys[user] for user in test_users]
-        ranks = oracle_ranks(load_oracle(truth), item_keys, keys, histories, targets)
-        report["oracle"] = ranking_metrics(ranks)
-    write_json(metrics, {"dataset": dataset, "users": len(targets), "rankings": report})
+        keys = [user_keys[user] for user in cases.users]
+        best = rank_by_oracle(load_oracle(truth), item_keys, keys, cases, length)
+        result = together([result, best])
+    write_artifact(recommendations, recommendations_table(result, cases), schemas.RECOMMENDATIONS)
+    report: dict[str, object] = {
+        "dataset": dataset,
+        "users": len(cases),
+        "targets_bought_before": cases.num_repeated,
+    }
+    expected = random_metrics(len(item_keys), cases)
+    for candidates, lists in figures(result).items():
+        report[candidates] = {**lists, "random": expected[candidates]}
+    write_json(metrics, report)

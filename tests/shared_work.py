@@ -24,6 +24,7 @@ from macrec_core.errors import LostContactError, MacrecError
 from macrec_core.params import EvalParams, GrParams, MiniLMEncoder, QuantParams
 from macrec_core.processes import Processes
 from macrec_core.quantization.training import QuantizerData, train_quantizer
+from macrec_core.ranking import Cases
 from macrec_core.recommender.evaluation import Decodable, evaluate_recommender
 from macrec_core.recommender.packing import Sequences
 from macrec_core.recommender.t5 import T5
@@ -81,10 +82,14 @@ def results(work: Work, runtime: Runtime, folder: Path) -> dict[str, Any]:
             name: Decodable(first(part.source, users), part.trie, part.level_offsets)
             for name, part in work.modalities.items()
         }
+        targets = work.targets[:users]
+        bought = np.where(targets > 0, targets - 1, 1)  # one item each
+        cases = Cases(np.arange(users), targets, bought, np.arange(users + 1))
         outcome = evaluate_recommender(
-            work.model, parts, work.targets[:users], work.eval_params, runtime, counted
+            work.model, parts, targets, work.eval_params, runtime, counted, cases
         )
         found[f"ranks_{users}"] = dict(outcome.ranks)
+        found[f"unseen_ranks_{users}"] = dict(outcome.unseen.ranks)
         found[f"lists_{users}"] = dict(outcome.rankings)
         found[f"decoded_{users}"] = (counted.done, counted.total)
     checkpoints = Checkpoints(folder / "rqvae", 1e9, writes=runtime.processes.first)

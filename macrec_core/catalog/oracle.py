@@ -142,32 +142,30 @@ class Oracle:
         return log_probabilities
 
 
-def oracle_ranks(
+def oracle_scores(
     oracle: Oracle,
     item_keys: Sequence[str],
     user_keys: Sequence[str],
     histories: Sequence[npt.NDArray[np.integer]],
-    targets: npt.NDArray[np.integer],
-) -> Ints:
-    """Rank of each user's target when the whole catalogue is ordered by the true probability.
+) -> Floats:
+    """What orders the whole catalogue by the true probability of being bought next.
 
     Args:
         oracle: the generating process.
         item_keys: the catalogue; item id i is `item_keys[i]`.
         user_keys: one per case.
         histories: item ids of each case's earlier purchases, oldest first.
-        targets: (cases,) item ids.
 
     Returns:
-        (cases,) ranks, 1 is best; among equal scores the target comes last.
+        (cases, N) scores; minus infinity for bought items, since nobody buys twice.
 
     Raises:
         MacrecError: a key is not one of the sample's, or the lengths disagree.
     """
-    if not len(user_keys) == len(histories) == len(targets):
+    if len(user_keys) != len(histories):
         raise MacrecError(
-            f"oracle: {len(user_keys)} users, {len(histories)} histories, {len(targets)} targets: "
-            "must be as many of each; pass one history and one target per user"
+            f"oracle: {len(user_keys)} users, {len(histories)} histories: must be as many of "
+            "each; pass one history per user"
         )
     rows = oracle.item_rows(item_keys)
     of_oracle = [rows[history] for history in histories]
@@ -176,9 +174,7 @@ def oracle_ranks(
     scores = oracle.utilities(oracle.user_rows(user_keys), last, before)[:, rows]
     for case, history in enumerate(histories):
         scores[case, history] = -np.inf
-    of_target = scores[np.arange(len(targets)), targets]
-    ranks: Ints = (scores >= of_target[:, None]).sum(axis=1)
-    return ranks
+    return scores
 
 
 def save_oracle(oracle: Oracle, path: Path) -> None:

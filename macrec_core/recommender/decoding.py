@@ -39,33 +39,39 @@ class Beams:
     Attributes:
         ids: [U, b] int64, index of a distinct ID of the trie; -1 where fewer than b IDs exist.
         log_probs: [U, b] float32, log-probability of the codes and the end token; -inf there.
+        unseen: the same search without some IDs, which may find fewer; None where none were named.
     """
 
     ids: Tensor
     log_probs: Tensor
+    unseen: Beams | None = None
 
 
 class _Decoder:
-    """T5's decoder one token at a time for U histories of b beams each.
+    """T5's decoder one token at a time for U histories of b beams each, or twice b at last.
 
     Every token decoded so far keeps its slot, keys and values are never moved; which slots a
     beam descends from is a mask. A history's beams then attend in one matrix product.
     """
 
-    def __init__(self, model: T5, encoded: Encoded, num_beams: int, num_tokens: int) -> None:
+    def __init__(
+        self, model: T5, encoded: Encoded, num_beams: int, num_levels: int, twice: bool
+    ) -> None:
         self._model = model
         self._users = encoded.layout.count
         shape, heads = model.shape, model.shape.num_heads
         rows, layout = encoded.rows, encoded.layout
         # Shared by the beams of a history.
         self._cross = keys_values(model.decoder.layers, rows, layout, heads)
-        slots = 1 + (num_tokens - 1) * num_beams
+        # The start, a token a level, and of two searches as many again at the last level.
+        slots = 1 + (num_levels + twice) * num_beams
         # Of each layer, for each history, head and slot.
         self._keys, self._values = (
             rows.new_empty(shape.num_layers, self._users, heads, slots, shape.d_kv)
             for _ in range(2)
         )
-        self._bias = model.decoder.bias(num_tokens, bidirectional=False)  # [H, tokens, tokens]
+        # [H, tokens, tokens]
+        self._bias = model.decoder.bias(num_levels + 1, bidirectional=False)
         self._places = torch.zeros(slots, dtype=torch.long, device=rows.device)  # of each slot
         self._reached = torch.ones(self._users, 1, 0, dtype=torch.bool, device=rows.device)
         self._step = 0
@@ -114,8 +120,12 @@ def beam_search(
     trie: Trie,
     level_offsets: Tensor,
     num_beams: int,
+    seen: Tensor | None = None,
 ) -> Beams:
     """The `num_beams` most probable existing IDs for each history.
+
+    With IDs to leave out two searches share their work: they part only when a last code would
+    complete such an ID.
 
     Args:
         model: T5.
@@ -123,29 +133,50 @@ def beam_search(
         trie: existing IDs, on the same device.
         level_offsets: [L] token id of code 0 at each level.
         num_beams: b; the search keeps b prefixes at each level, however many exist.
+        seen: [U, any number] IDs of the trie to leave out of `unseen`, ascending, filled up with
+            numbers of no ID; None for no such search.
     """
     users, device = source.count, source.tokens.device
-    decoder = _Decoder(model, model.encode(source), num_beams, len(trie.levels) + 1)
+    decoder = _Decoder(model, model.encode(source), num_beams, len(trie.levels), seen is not None)
     tokens = torch.full((users, 1), START_ID, device=device)
     nodes = torch.zeros((users, 1), dtype=torch.long, device=device)
     scores = torch.zeros((users, 1), device=device)
-    for level, offset in zip(trie.levels, level_offsets.tolist(), strict=True):
+    for depth, (level, offset) in enumerate(zip(trie.levels, level_offsets.tolist(), strict=True)):
         logits = model.logits(decoder.step(tokens))
         numbers, codes, exist = level.children(nodes)  # [U, b, children]
         chosen = logits.gather(1, codes.flatten(end_dim=1) + offset).view(codes.shape)
         total = logits.logsumexp(dim=1).view(users, -1, 1)
-        candidates = (scores[:, :, None] + chosen - total).masked_fill(~exist, _DEAD)
-        width = candidates.shape[1] * candidates.shape[2]
-        scores, best = candidates.view(users, width).topk(min(num_beams, width), dim=1)
+        candidates = (scores[:, :, None] + chosen - total).masked_fill(~exist, _DEAD).flatten(1)
+        width = candidates.shape[1]
+        scores, best = candidates.topk(min(num_beams, width), dim=1)
+        if seen is not None and depth == len(trie.levels) - 1:
+            candidates = candidates.masked_fill(_among(numbers.flatten(1), seen), _DEAD)
+            unseen_scores, unseen = candidates.topk(min(num_beams, width), dim=1)
+            scores, best = torch.cat([scores, unseen_scores], 1), torch.cat([best, unseen], 1)
         # Where fewer prefixes exist than beams, the rest are dead: no node, no probability.
-        nodes = numbers.view(users, width).gather(1, best).masked_fill(scores == _DEAD, -1)
-        tokens = codes.view(users, width).gather(1, best) + offset
-        decoder.reorder(best // candidates.shape[2])
+        nodes = numbers.flatten(1).gather(1, best).masked_fill(scores == _DEAD, -1)
+        tokens = codes.flatten(1).gather(1, best) + offset
+        decoder.reorder(best // numbers.shape[2])
     logits = model.logits(decoder.step(tokens))
     scores = scores + (logits[:, END_ID] - logits.logsumexp(dim=1)).view(users, -1)
+    if seen is None:
+        return _sorted(nodes, scores, num_beams)
+    half = scores.shape[1] // 2
+    unseen_beams = _sorted(nodes[:, half:], scores[:, half:], num_beams)
+    return _sorted(nodes[:, :half], scores[:, :half], num_beams, unseen_beams)
+
+
+def _among(numbers: Tensor, sorted_rows: Tensor) -> Tensor:
+    """Whether each number [U, n] is one of its row's [U, s], which ascend."""
+    places = torch.searchsorted(sorted_rows, numbers).clamp(max=sorted_rows.shape[1] - 1)
+    return sorted_rows.gather(1, places) == numbers
+
+
+def _sorted(nodes: Tensor, scores: Tensor, num_beams: int, unseen: Beams | None = None) -> Beams:
     scores, order = scores.sort(dim=1, descending=True, stable=True)
     missing = (0, num_beams - scores.shape[1])  # a tree with fewer prefixes than beams
     return Beams(
         functional.pad(nodes.gather(1, order), missing, value=-1),
         functional.pad(scores, missing, value=_DEAD),
+        unseen,
     )

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from macrec_core.memory import out_of_memory_names
-from macrec_core.recommender.decoding import beam_search
+from macrec_core.ranking import ENSEMBLE, Cases, Evaluation, Ranking, without_seen
+from macrec_core.recommender.decoding import Beams, beam_search
 from macrec_core.recommender.frozen import freeze
-from macrec_core.recommender.fusion import Ranking, expand_beams, fuse, target_ranks
+from macrec_core.recommender.fusion import expand_beams, fuse, target_ranks
 from macrec_core.recommender.packing import Sequences
 from macrec_core.recommender.t5 import T5
 from macrec_core.recommender.trie import Trie
@@ -23,8 +24,6 @@ from macrec_core.runtime import Runtime, sent
 if TYPE_CHECKING:
     from macrec_core.params import EvalParams
     from macrec_core.progress import Progress
-
-ENSEMBLE = "ensemble"
 
 
 @dataclass(frozen=True)
@@ -42,19 +41,6 @@ class Decodable:
     level_offsets: Tensor
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """Ranked lists and the place of each user's target in them.
-
-    Attributes:
-        rankings: by list name: each modality, and `ensemble` of all of them.
-        ranks: by list name [users], 1 for the first place, 0 for a miss.
-    """
-
-    rankings: Mapping[str, Ranking]
-    ranks: Mapping[str, NDArray[np.int64]]
-
-
 def evaluate_recommender(
     model: T5,
     modalities: Mapping[str, Decodable],
@@ -62,6 +48,7 @@ def evaluate_recommender(
     params: EvalParams,
     runtime: Runtime,
     progress: Progress,
+    cases: Cases | None = None,
 ) -> Evaluation:
     """Rank items for every user; each user is decoded once a modality and counted.
 
@@ -72,48 +59,77 @@ def evaluate_recommender(
         params: beams, penalty, fusion, ambiguity, batch.
         runtime: where to decode, and the processes that share the users.
         progress: counts users times modalities, this process's share of them.
+        cases: the same users and targets with their whole histories, for lists without what
+            they have bought before; None for no such lists.
     """
     model = freeze(model.to(runtime.device))
     own = len(runtime.processes.share(torch.arange(len(targets))))
     progress.start("histories decoded", own * len(modalities))
-    rankings = {
-        name: _decode(model, part, params, runtime, progress) for name, part in modalities.items()
-    }
-    rankings[ENSEMBLE] = fuse([rankings[name] for name in modalities], params.fusion)
+    found, unseen = {}, {}
+    for name, part in modalities.items():
+        seen = None if cases is None else part.trie.exhausted(cases)
+        found[name], without = _decode(model, part, seen, params, runtime, progress)
+        if cases is not None and without is not None:
+            # Of an ambiguous ID some items may be left.
+            unseen[name] = without_seen(without, cases)
+    return _evaluated(
+        found, targets, params, _evaluated(unseen, targets, params) if unseen else None
+    )
+
+
+def _evaluated(
+    rankings: dict[str, Ranking],
+    targets: NDArray[np.int64],
+    params: EvalParams,
+    unseen: Evaluation | None = None,
+) -> Evaluation:
+    """Add the ensemble of all lists, and the targets' ranks."""
+    rankings = {**rankings, ENSEMBLE: fuse(list(rankings.values()), params.fusion)}
     ranks = {
         name: target_ranks(ranking, targets, params.ambiguous_ids)
         for name, ranking in rankings.items()
     }
-    return Evaluation(rankings, ranks)
+    return Evaluation(rankings, ranks, unseen)
 
 
 def _decode(
     model: T5,
     part: Decodable,
+    seen: Tensor | None,
     params: EvalParams,
     runtime: Runtime,
     progress: Progress,
-) -> Ranking:
+) -> tuple[Ranking, Ranking | None]:
+    """A modality's list, and the one without seen IDs."""
     source, trie = part.source.to(runtime.device), part.trie.to(runtime.device)
-    count = len(source)
+    count, device = len(source), runtime.device
+    seen = None if seen is None else seen.to(device)
     # Longest first, so that little is padded; written back in the users' order.
     order = torch.argsort(source.lengths, descending=True, stable=True)
+    searches = 1 if seen is None else 2
     # IDs from 1 on, so that zero says nothing found: the processes' findings add up.
-    ids = torch.zeros(count, params.num_beams, dtype=torch.long, device=runtime.device)
-    log_probs = torch.zeros(count, params.num_beams, device=runtime.device)
+    ids = torch.zeros(searches, count, params.num_beams, dtype=torch.long, device=device)
+    log_probs = torch.zeros(searches, count, params.num_beams, device=device)
     with out_of_memory_names("lower eval.batch_size"):
         for rows in runtime.processes.share(order).split(params.batch_size):
             if not len(rows):  # more processes than users
                 continue
-            packed = source.packed(rows)
-            beams = beam_search(model, packed, trie, part.level_offsets, params.num_beams)
-            users = sent(rows, runtime.device)
-            ids[users] = beams.ids + 1
-            log_probs[users] = beams.log_probs.masked_fill(beams.ids < 0, 0.0)
+            users = sent(rows, device)
+            beams: Beams | None = beam_search(
+                model, source.packed(rows), trie, part.level_offsets, params.num_beams,
+                None if seen is None else seen[users],
+            )  # fmt: skip
+            for search in range(searches):
+                assert beams is not None
+                ids[search, users] = beams.ids + 1
+                log_probs[search, users] = beams.log_probs.masked_fill(beams.ids < 0, 0.0)
+                beams = beams.unseen
             progress.advance(len(rows))
     runtime.processes.sum_([ids])
     runtime.processes.sum_([log_probs])
     length = len(part.level_offsets) + 1
-    return expand_beams(
-        ids.cpu().numpy() - 1, log_probs.cpu().numpy(), trie, length, params.length_penalty
-    )
+    found = [
+        expand_beams(i, p, trie, length, params.length_penalty)
+        for i, p in zip(ids.cpu().numpy() - 1, log_probs.cpu().numpy(), strict=True)
+    ]
+    return found[0], found[1] if searches == 2 else None

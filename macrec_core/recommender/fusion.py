@@ -10,12 +10,12 @@ field's habit of comparing ID strings and never underestimates.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from macrec_core.ranking import Ranking, ranked
 from macrec_core.recommender.trie import Trie
 
 Fusion = Literal["mean_plus_found", "mean", "reciprocal_rank"]
@@ -23,26 +23,6 @@ Ambiguity = Literal["pessimistic", "optimistic"]
 
 # Cormack, Clarke and Buettcher (2009).
 _RECIPROCAL_RANK_CONSTANT = 60.0
-
-
-@dataclass(frozen=True)
-class Ranking:
-    """Ranked items of many users, best first; equal scores in the order of item ids.
-
-    Attributes:
-        offsets: [U + 1]; user u's items are `items[offsets[u]:offsets[u + 1]]`.
-        items: flat item ids.
-        scores: flat scores.
-    """
-
-    offsets: NDArray[np.int64]
-    items: NDArray[np.int64]
-    scores: NDArray[np.float64]
-
-    @property
-    def users(self) -> NDArray[np.int64]:
-        """Flat row number of the user of each item."""
-        return np.repeat(np.arange(len(self.offsets) - 1), np.diff(self.offsets))
 
 
 def expand_beams(
@@ -67,7 +47,7 @@ def expand_beams(
     place = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     items = trie.members[np.repeat(trie.member_offsets[found], sizes) + place]
     scores = log_probs[rows, columns].astype(np.float64) / length**length_penalty
-    return _ranked(np.repeat(rows, sizes), items, np.repeat(scores, sizes), len(ids))
+    return ranked(np.repeat(rows, sizes), items, np.repeat(scores, sizes), len(ids))
 
 
 def fuse(rankings: Sequence[Ranking], rule: Fusion) -> Ranking:
@@ -96,7 +76,7 @@ def fuse(rankings: Sequence[Ranking], rule: Fusion) -> Ranking:
         # _contribution holds each score's lead over its list's floor; the floors come back here.
         floors = np.stack([_floors(r) for r in rankings]).sum(axis=0)
         total = (total + floors[keys // stride]) / len(rankings)
-    return _ranked(keys // stride, keys % stride, total, num_users)
+    return ranked(keys // stride, keys % stride, total, num_users)
 
 
 def target_ranks(
@@ -120,18 +100,6 @@ def target_ranks(
     before = ranking.scores > reference
     ranks = np.bincount(users[before], minlength=len(targets)) + 1
     return np.where(np.isnan(target_score), 0, ranks)
-
-
-def _ranked(
-    users: NDArray[np.int64],
-    items: NDArray[np.int64],
-    scores: NDArray[np.float64],
-    num_users: int,
-) -> Ranking:
-    order = np.lexsort((items, -scores, users))
-    counts = np.bincount(users, minlength=num_users)
-    offsets = np.concatenate([[0], np.cumsum(counts)])
-    return Ranking(offsets, items[order], scores[order])
 
 
 def _contribution(ranking: Ranking, rule: Fusion) -> NDArray[np.float64]:

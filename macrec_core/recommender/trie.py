@@ -9,6 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from macrec_core.ranking import Cases
+
 
 @dataclass(frozen=True)
 class Level:
@@ -64,6 +66,26 @@ class Trie:
     def num_ids(self) -> int:
         """Distinct IDs."""
         return len(self.member_offsets) - 1
+
+    def exhausted(self, cases: Cases) -> Tensor:
+        """IDs all of whose items each user has bought before.
+
+        Returns:
+            [U, most of a user], ascending, filled up with `num_ids`.
+        """
+        sizes = np.diff(self.member_offsets)
+        id_of = np.empty(len(self.members), dtype=np.int64)
+        id_of[self.members] = np.repeat(np.arange(self.num_ids), sizes)
+        # Each item once, however often it was bought.
+        bought = np.unique(cases.rows * len(id_of) + cases.items)
+        keys = bought // len(id_of) * self.num_ids + id_of[bought % len(id_of)]
+        keys, items = np.unique(keys, return_counts=True)
+        keys = keys[items == sizes[keys % self.num_ids]]
+        users = keys // self.num_ids
+        counts = np.bincount(users, minlength=len(cases))
+        filled = np.full((len(cases), max(1, int(counts.max(initial=0)))), self.num_ids)
+        filled[np.arange(filled.shape[1]) < counts[:, None]] = keys % self.num_ids
+        return torch.from_numpy(filled)
 
     def to(self, device: torch.device) -> Trie:
         """The same with its levels on another device."""

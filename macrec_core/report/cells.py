@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from macrec_core.artifacts import read_json
+from macrec_core.recommendations import CANDIDATES
 
 
 @dataclass(frozen=True)
@@ -45,13 +46,14 @@ class Dataset:
     Attributes:
         name: its name.
         statistics: metrics of filter (Table 1 and what was dropped).
-        yardsticks: metrics by name of ranking: random, popularity and, where known, oracle.
+        yardsticks: by set of candidates, metrics by name of ranking: random, popularity,
+            last_item, item_knn and, where known, oracle.
         yardstick_users: test users that they were measured on.
     """
 
     name: str
     statistics: dict[str, Any]
-    yardsticks: dict[str, dict[str, float]]
+    yardsticks: dict[str, dict[str, dict[str, float]]]
     yardstick_users: int
 
 
@@ -105,5 +107,6 @@ def read_datasets(folder: Path, names: Sequence[str]) -> list[Dataset]:
     for name in names:
         statistics = read_json(folder / name / "filter.json")
         measured: dict[str, Any] = read_json(folder / name / "yardsticks.json")
-        datasets.append(Dataset(name, statistics, measured["rankings"], measured["users"]))
+        figures = {candidates: measured[candidates] for candidates in CANDIDATES}
+        datasets.append(Dataset(name, statistics, figures, measured["users"]))
     return datasets

@@ -7,6 +7,8 @@ import io
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from macrec_core.ranking import ENSEMBLE
+from macrec_core.recommendations import ALL_ITEMS, UNSEEN_ITEMS
 from macrec_core.report.cells import Cell
 from macrec_core.report.summary import RANKING
 
@@ -16,8 +18,9 @@ Rows = Iterable[Sequence[Any]]
 _FIGURE_4_LEVEL = 1
 
 
-def plot_tables(cells: Sequence[Cell]) -> dict[str, str]:
-    """CSV text by file name."""
+def plot_tables(cells: Sequence[Cell], exclude_seen: bool) -> dict[str, str]:
+    """CSV text by file name; ranking metrics of one set of candidates, as in `summarise`."""
+    candidates = UNSEEN_ITEMS if exclude_seen else ALL_ITEMS
     return {
         "quantizer_loss.csv": _csv(("cell", "epoch", "loss"), _quantizer(cells, "loss")),
         "collision_rate.csv": _csv(
@@ -28,7 +31,7 @@ def plot_tables(cells: Sequence[Cell]) -> dict[str, str]:
         ),
         "recommender_loss.csv": _csv(("cell", "epoch", "loss"), _recommender(cells)),
         "items_a_code.csv": _csv(("cell", "codeword", "items"), _items_a_code(cells)),
-        "ranking.csv": _csv(("cell", *RANKING), _ranking(cells)),
+        "ranking.csv": _csv(("cell", *RANKING), _ranking(cells, candidates)),
     }
 
 
@@ -60,9 +63,10 @@ def _items_a_code(cells: Sequence[Cell]) -> Rows:
                 yield f"{cell.name} {modality}", place, count
 
 
-def _ranking(cells: Sequence[Cell]) -> Rows:
+def _ranking(cells: Sequence[Cell], candidates: str) -> Rows:
     for cell in cells:
-        yield (cell.name, *[f"{cell.evaluation[name]:.6f}" for name in RANKING])
+        figures = cell.evaluation[candidates][ENSEMBLE]
+        yield (cell.name, *[f"{figures[name]:.6f}" for name in RANKING])
 
 
 def _csv(head: Sequence[str], rows: Rows) -> str:

@@ -16,7 +16,7 @@ from expansion import stage_names
 from imports import code_of_stage
 from ruamel.yaml import YAML
 
-from macrec_core.params import load_params
+from macrec_core.params import EvalParams, load_params
 
 ROOT = Path(__file__).resolve().parents[2]
 DECLARED: dict[str, dict[str, Any]] = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
@@ -177,12 +177,16 @@ def _keys_of(attribute: str, stage: str, source: str) -> set[str]:
         # checkpoint_every_s changes no result.
         used |= {"runtime.precision"} if "use_precision=True" in source else set()
         return used | ({"runtime.num_processes"} if "shared=True" in source else set())
+    if attribute == "eval":
+        read = {"yardsticks": {"max_users", "num_beams"}, "report": {"exclude_seen"}}
+        # What the headline is, only the report asks.
+        rest = set(EvalParams.model_fields) - read["report"]
+        return {f"eval.{name}" for name in read.get(stage, rest)}
     narrower = {
         "modalities_of": "variant_specs.${item.variant}.modalities",
         "dataset_specs": "dataset_specs.${item.dataset}",
         "embed": f"embed.{stage.removeprefix('embed_')}",
-        # One value of the section each.
-        "eval": "eval.max_users" if stage == "yardsticks" else "eval",
+        # One value of the section.
         "quant": "quant.codebook_size" if stage == "import_sids" else "quant",
     }
     return {narrower.get(attribute, attribute)}

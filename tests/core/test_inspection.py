@@ -9,8 +9,8 @@ import pytest
 
 from macrec_core.artifacts import fixed_lists, write_artifact, write_json
 from macrec_core.inspection import inspect_artifacts
-from macrec_core.recommender.evaluation import Evaluation
-from macrec_core.recommender.fusion import Ranking
+from macrec_core.ranking import Cases, Evaluation, Ranking
+from macrec_core.recommendations import recommendations_table
 from macrec_core.schemas import (
     EVALUATION_EXAMPLES,
     INTERACTIONS,
@@ -23,7 +23,6 @@ from macrec_core.schemas import (
     semantic_ids,
 )
 from macrec_core.semantic_ids import Vocabulary
-from macrec_core.sequence_tensors import recommendations_table
 from macrec_core.sequences import evaluation_examples, training_examples
 
 
@@ -147,7 +146,8 @@ def whole(root, make_interactions, committed_params):
     write_json(cell / "seq2seq" / "vocabulary.json", VOCABULARY.to_json())
     ranking = Ranking(np.array([0, 1, 2]), np.array([0, 1]), np.array([-1.0, -1.0]))
     result = Evaluation({"ensemble": ranking}, {"ensemble": np.array([0, 1])})
-    lists = recommendations_table(result, np.array([0, 1]), np.array([2, 1]))
+    cases = Cases(np.array([0, 1]), np.array([2, 1]), np.array([0, 2]), np.array([0, 1, 2]))
+    lists = recommendations_table(result, cases)
     write_artifact(cell / "recommendations.parquet", lists, RECOMMENDATIONS)
     return home
 

@@ -11,12 +11,12 @@ from macrec_core.metrics import (
     code_entropy,
     codebook_use,
     collision_rate,
+    expected_random_metrics,
     hit_rate,
     id_keys,
     mean_and_std,
     ndcg,
     num_distinct,
-    random_ranking_metrics,
     ranking_metrics,
     sorted_code_counts,
 )
@@ -54,7 +54,13 @@ def test_all_first_is_one_and_all_missed_is_zero():
 @pytest.mark.parametrize("num_items", [3, 10, 50])
 def test_random_ranking_is_the_mean_over_all_places(num_items):
     every_place = ranking_metrics(np.arange(1, num_items + 1))
-    assert random_ranking_metrics(num_items) == pytest.approx(every_place)
+    assert expected_random_metrics(np.full(4, num_items)) == pytest.approx(every_place)
+
+
+def test_random_ranking_averages_over_users_and_an_unreachable_target_is_a_miss():
+    few, many = (expected_random_metrics(np.array([n])) for n in (3, 50))
+    found = expected_random_metrics(np.array([3, 50, np.inf]))
+    assert found == pytest.approx({name: (few[name] + many[name]) / 3 for name in few})
 
 
 def test_collision_rate_by_hand():

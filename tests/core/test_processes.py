@@ -18,7 +18,8 @@ from macrec_core.errors import MacrecError
 from macrec_core.params import RuntimeParams
 from macrec_core.processes import ALONE, Processes, joined
 from macrec_core.quantization.training import QuantizerData
-from macrec_core.recommender.evaluation import ENSEMBLE, Decodable
+from macrec_core.ranking import ENSEMBLE
+from macrec_core.recommender.evaluation import Decodable
 from macrec_core.recommender.training import _check_catalogue
 from macrec_core.runtime import Runtime, fingerprint, start
 from macrec_core.schemas import ITEMS
@@ -287,6 +288,8 @@ def test_evaluation_ranks_every_user_once_as_one_process_does(alone, together, u
     for found in together:
         for name, ranks in expected.items():
             np.testing.assert_array_equal(found[f"ranks_{users}"][name], ranks)
+            unseen = alone[f"unseen_ranks_{users}"][name]
+            np.testing.assert_array_equal(found[f"unseen_ranks_{users}"][name], unseen)
         for name, ranking in alone[f"lists_{users}"].items():
             same = found[f"lists_{users}"][name]
             np.testing.assert_array_equal(same.offsets, ranking.offsets)

@@ -1,15 +1,10 @@
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 
-from macrec_core import schemas
-from macrec_core.artifacts import write_artifact
-from macrec_core.recommender.evaluation import Evaluation
-from macrec_core.recommender.fusion import Ranking
 from macrec_core.semantic_ids import ALIGNMENT_TASKS, Vocabulary
-from macrec_core.sequence_tensors import evaluation_data, recommendations_table, training_data
+from macrec_core.sequence_tensors import evaluation_data, training_data
 from macrec_core.sequences import evaluation_examples, training_examples
 
 VOCABULARY = Vocabulary(("text", "image"), 2, 8, ALIGNMENT_TASKS)
@@ -82,16 +77,3 @@ def test_level_offsets_are_those_of_the_vocabulary(tables):
     for modality in codes:
         expected = torch.from_numpy(VOCABULARY.level_offsets(modality))
         assert torch.equal(part.modalities[modality].level_offsets, expected)
-
-
-def test_recommendations_meet_their_contract(tmp_path):
-    ranking = Ranking(np.array([0, 2, 2]), np.array([4, 1]), np.array([-0.5, -1.0]))
-    ranks = np.array([2, 0])
-    result = Evaluation({"text": ranking, "ensemble": ranking}, {"text": ranks, "ensemble": ranks})
-    table = recommendations_table(result, np.array([3, 8]), np.array([1, 1]))
-    write_artifact(tmp_path / "r.parquet", table, schemas.RECOMMENDATIONS)
-    row = {"user_id": 3, "target_item": 1, "rank": 2, "items": [4, 1], "scores": [-0.5, -1.0]}
-    empty = {"user_id": 8, "target_item": 1, "rank": 0, "items": [], "scores": []}
-    assert table.to_pylist() == [
-        {"list": name, **values} for name in ("ensemble", "text") for values in (row, empty)
-    ]

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from macrec_core import yardsticks
+from macrec_core.cases import cases_of
 from macrec_core.semantic_ids import Vocabulary
 from macrec_core.sequence_tensors import evaluation_data
 from macrec_core.sequences import evaluation_examples
@@ -35,9 +35,9 @@ def test_yardsticks_and_recommenders_are_measured_on_the_same_users(successors, 
     vocabulary = Vocabulary(tuple(codes), 2, 8, ())
     held_out = evaluation_examples(interactions, codes, vocabulary, 20)
     decoded = evaluation_data(held_out, "test", codes, vocabulary, limit)
-    users, targets, _ = yardsticks.test_cases(interactions, limit)
-    assert users.tolist() == decoded.users.tolist()
-    assert targets.tolist() == decoded.targets.tolist()
+    cases = cases_of(interactions, "test", limit)
+    assert cases.users.tolist() == decoded.users.tolist()
+    assert cases.targets.tolist() == decoded.targets.tolist()
 
 
 def test_a_user_of_one_purchase_is_measured_nowhere(make_interactions, make_codes):
@@ -47,6 +47,6 @@ def test_a_user_of_one_purchase_is_measured_nowhere(make_interactions, make_code
     held_out = evaluation_examples(interactions, codes, vocabulary, 20)
     for limit in (None, 2):
         decoded = evaluation_data(held_out, "test", codes, vocabulary, limit)
-        users, _, _ = yardsticks.test_cases(interactions, limit)
-        assert users.tolist() == decoded.users.tolist()
-        assert not {0, 3} & set(users.tolist())
+        users = cases_of(interactions, "test", limit).users.tolist()
+        assert users == decoded.users.tolist()
+        assert not {0, 3} & set(users)

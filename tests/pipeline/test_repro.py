@@ -33,7 +33,7 @@ def test_a_second_repro_executes_nothing(reproduced):
 
 def test_the_summary_has_a_row_for_each_variant_and_yardstick(reproduced):
     summary = json.loads((reproduced.path / "metrics/summary.json").read_text())["sample"]
-    for yardstick in ("random", "popularity", "oracle"):
+    for yardstick in ("random", "popularity", "last_item", "item_knn", "oracle"):
         assert summary[yardstick].keys() >= RANKING
     for variant, modalities in (("macrec", ("text", "image")), ("tiger", ("text",))):
         row = summary[variant]

@@ -48,6 +48,7 @@ def run_cell(run_stage, toy_stage_inputs):
             },
             "train_gr": {"seq2seq": folder / "seq2seq", "recommender": folder / "recommender"},
             "evaluate": {
+                "interactions": toy_stage_inputs / "interactions.parquet",
                 "seq2seq": folder / "seq2seq",
                 "recommender": folder / "recommender",
                 "recommendations": folder / "recommendations.parquet",

@@ -2,11 +2,17 @@ from __future__ import annotations
 
 import json
 import math
+from itertools import product
 
 import pytest
 
 from macrec_core import schemas
 from macrec_core.artifacts import read_artifact
+from macrec_core.recommendations import CANDIDATES
+
+
+def select(rows, name, candidates):
+    return [r for r in rows if (r["list"], r["candidates"]) == (name, candidates)]
 
 
 @pytest.fixture(scope="module")
@@ -23,8 +29,8 @@ def test_every_user_has_every_list(evaluated, successors):
     assert (figures["users"], figures["users_left_out"]) == (40, 0)
     interactions, _ = successors
     targets = {r["user_id"]: r["item_id"] for r in interactions.to_pylist() if r["split"] == "test"}
-    for name in ("text", "image", "ensemble"):
-        found = {r["user_id"]: r["target_item"] for r in rows if r["list"] == name}
+    for name, candidates in product(("text", "image", "ensemble"), CANDIDATES):
+        found = {r["user_id"]: r["target_item"] for r in select(rows, name, candidates)}
         assert found == targets
 
 
@@ -32,7 +38,7 @@ def test_ranks_are_the_places_of_the_targets(evaluated):
     _, rows = evaluated
     for row in rows:
         items = row["items"]
-        assert len(set(items)) == len(items) >= 20
+        assert len(set(items)) == len(items) >= (20 if row["candidates"] == "all_items" else 1)
         expected = items.index(row["target_item"]) + 1 if row["target_item"] in items else 0
         assert row["rank"] == expected
     assert 0 < sum(row["rank"] > 0 for row in rows)
@@ -40,8 +46,9 @@ def test_ranks_are_the_places_of_the_targets(evaluated):
 
 def test_figures_follow_from_the_ranks(evaluated):
     figures, rows = evaluated
-    for name, found in {**figures["lists"], "ensemble": figures}.items():
-        ranks = [row["rank"] for row in rows if row["list"] == name]
+    for name, candidates in product(("text", "image", "ensemble"), CANDIDATES):
+        found = figures[candidates][name]
+        ranks = [row["rank"] for row in select(rows, name, candidates)]
         for k in (1, 5, 10):
             assert found[f"hr@{k}"] == pytest.approx(sum(0 < r <= k for r in ranks) / 40)
         for k in (5, 10):
@@ -49,10 +56,30 @@ def test_figures_follow_from_the_ranks(evaluated):
             assert found[f"ndcg@{k}"] == pytest.approx(sum(gains) / 40)
 
 
-def test_the_ensemble_is_the_rule_applied_to_the_lists(evaluated):
+def test_lists_of_unseen_items_hold_none_of_the_history(evaluated, successors):
+    figures, rows = evaluated
+    interactions, _ = successors
+    bought = {}
+    for row in interactions.to_pylist():
+        if row["split"] != "test":
+            bought.setdefault(row["user_id"], set()).add(row["item_id"])
+    met = 0
+    for row in rows:
+        common = bought[row["user_id"]] & set(row["items"])
+        assert not (common and row["candidates"] == "unseen_items")
+        met += len(common)
+    assert met > 0
+    repeated = sum(t in bought[u] for u, t in {(r["user_id"], r["target_item"]) for r in rows})
+    assert figures["targets_bought_before"] == repeated
+
+
+@pytest.mark.parametrize("candidates", CANDIDATES)
+def test_the_ensemble_is_the_rule_applied_to_the_lists(evaluated, candidates):
     _, rows = evaluated
     lists = {
-        (r["list"], r["user_id"]): dict(zip(r["items"], r["scores"], strict=True)) for r in rows
+        (r["list"], r["user_id"]): dict(zip(r["items"], r["scores"], strict=True))
+        for r in rows
+        if r["candidates"] == candidates
     }
     for user in range(40):
         text, image = lists["text", user], lists["image", user]
@@ -74,6 +101,7 @@ def test_users_beyond_the_limit_are_counted(toy_cell, run_stage, params_file, to
                                             tmp_path):  # fmt: skip
     result = run_stage(
         "evaluate", dataset="sample", variant="macrec", seed=0, seq2seq=toy_cell / "seq2seq",
+        interactions=toy_stage_inputs / "interactions.parquet",
         semantic_ids=toy_stage_inputs / "semantic_ids.parquet",
         recommender=toy_cell / "recommender", recommendations=tmp_path / "r.parquet",
         metrics=tmp_path / "m.json", params=params_file(eval={"max_users": 9}),
@@ -86,6 +114,7 @@ def test_users_beyond_the_limit_are_counted(toy_cell, run_stage, params_file, to
 def test_a_missing_model_is_one_line(toy_cell, run_stage, params_file, toy_stage_inputs, tmp_path):
     result = run_stage(
         "evaluate", dataset="sample", variant="macrec", seed=0, seq2seq=toy_cell / "seq2seq",
+        interactions=toy_stage_inputs / "interactions.parquet",
         semantic_ids=toy_stage_inputs / "semantic_ids.parquet", recommender=tmp_path / "none",
         recommendations=tmp_path / "r.parquet", metrics=tmp_path / "m.json", params=params_file(),
     )  # fmt: skip

@@ -50,6 +50,7 @@ def started(tmp_path, toy_cell, toy_stage_inputs):
         ]  # fmt: skip
         if stage == "evaluate":
             command += ["--recommendations", str(folder / "recommendations.parquet")]
+            command += ["--interactions", str(toy_stage_inputs / "interactions.parquet")]
         processes.append(
             subprocess.Popen(
                 command, cwd=ROOT, stderr=subprocess.PIPE, text=True,

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from macrec_core.artifacts import write_json
+from macrec_core.recommendations import CANDIDATES
 
 RANKING = ("hr@1", "hr@5", "hr@10", "ndcg@5", "ndcg@10")
 
@@ -18,7 +19,8 @@ def cells(tmp_path):
         {"num_users": 40, "num_items": 20, "num_interactions": 300, "dropped": {"x": 1}},
     )
     yardsticks = {n: dict.fromkeys(RANKING, 0.05) for n in ("random", "popularity")}
-    measured = {"dataset": "sample", "users": 30, "rankings": yardsticks}
+    both = dict.fromkeys(CANDIDATES, yardsticks)
+    measured = {"dataset": "sample", "users": 30, **both}
     write_json(home / "yardsticks.json", measured)
     ids = {"collision_rate": 0.1, "codebook_use": [0.5, 0.5], "items_a_code": [[3, 1], [2, 2]]}
     for seed, hr in ((0, 0.5), (1, 0.6)):
@@ -29,7 +31,8 @@ def cells(tmp_path):
         epochs = [{"epoch": 1, "update": 9, "rec": 2.0, "validation_loss": 2.1}]
         trained = {"history": epochs, "stopped_by": "max_steps"}
         write_json(cell / "train_gr.json", trained)
-        write_json(cell / "evaluate.json", {"users": 40, **dict.fromkeys(RANKING, hr)})
+        lists = {"ensemble": dict.fromkeys(RANKING, hr)}
+        write_json(cell / "evaluate.json", {"users": 40, **dict.fromkeys(CANDIDATES, lists)})
     return tmp_path / "cells"
 
 

@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from macrec_core.catalog.oracle import Oracle, load_oracle, oracle_ranks, save_oracle
+from macrec_core.catalog.oracle import Oracle, load_oracle, oracle_scores, save_oracle
 from macrec_core.errors import MacrecError
 
 A, B, C, D = "A", "B", "C", "D"
@@ -71,39 +71,29 @@ def test_probabilities_of_items_not_yet_bought_sum_to_one(oracle, history):
     assert all(probabilities[oracle.item_rows(history)] == 0)
 
 
-def test_ranks_agree_with_scores_under_another_order_of_items(oracle):
+def test_scores_of_a_catalogue_order_it_by_the_probabilities(oracle):
     catalogue = [D, B, A, C]
     cases = [("u", [2]), ("v", []), ("u", [2, 0]), ("v", [3, 1])]
-    for target in range(4):
-        ranks = oracle_ranks(
-            oracle,
-            catalogue,
-            [user for user, _ in cases],
-            [np.array(history, dtype=np.int32) for _, history in cases],
-            np.full(len(cases), target),
-        )
-        for rank, (user, history) in zip(ranks, cases, strict=True):
-            scores = oracle.scores(user, [catalogue[item] for item in history])
-            scores = scores[oracle.item_rows(catalogue)]
-            assert rank == (scores >= scores[target]).sum()
-
-
-def test_ties_are_ranked_pessimistically(oracle):
-    twins = dataclasses.replace(
+    found = oracle_scores(
         oracle,
-        popularity=np.zeros(4),
-        user_latents=np.zeros((2, 2)),
+        catalogue,
+        [user for user, _ in cases],
+        [np.array(history, dtype=np.int32) for _, history in cases],
     )
-    ranks = oracle_ranks(
-        twins, [A, B, C, D], ["u", "u"], [np.array([], dtype=int)] * 2, np.array([0, 3])
-    )
-    assert ranks.tolist() == [4, 4]
+    for scores, (user, history) in zip(found, cases, strict=True):
+        expected = oracle.scores(user, [catalogue[item] for item in history])
+        expected = expected[oracle.item_rows(catalogue)]
+        assert (scores[history] == -np.inf).all()
+        unseen = np.setdiff1d(np.arange(4), history)
+        # Up to the normalisation.
+        assert np.ptp(scores[unseen] - expected[unseen]) < 1e-9
 
 
-def test_items_outside_the_catalogue_do_not_compete(oracle):
+def test_items_outside_the_catalogue_have_no_score(oracle):
     best_first = oracle.item_keys[np.argsort(-oracle.scores("u", []))].tolist()
-    rank = oracle_ranks(oracle, best_first[1:], ["u"], [np.array([], dtype=int)], np.array([0]))
-    assert rank.tolist() == [1]
+    (scores,) = oracle_scores(oracle, best_first[1:], ["u"], [np.array([], dtype=int)])
+    assert len(scores) == 3
+    assert scores.argmax() == 0
 
 
 def test_unknown_keys_are_refused_by_name(oracle):
@@ -113,9 +103,9 @@ def test_unknown_keys_are_refused_by_name(oracle):
         oracle.scores("u", ["Z"])
 
 
-def test_unequal_numbers_of_users_and_targets_are_refused(oracle):
-    with pytest.raises(MacrecError, match="1 users, 2 histories, 1 targets"):
-        oracle_ranks(oracle, [A], ["u"], [np.array([0])] * 2, np.array([0]))
+def test_unequal_numbers_of_users_and_histories_are_refused(oracle):
+    with pytest.raises(MacrecError, match="1 users, 2 histories"):
+        oracle_scores(oracle, [A], ["u"], [np.array([0])] * 2)
 
 
 def test_saved_and_loaded_oracles_are_equal(oracle, tmp_path):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from macrec_core.ranking import Cases
 from macrec_core.recommender.decoding import beam_search
 from macrec_core.recommender.trie import build_trie
 
@@ -31,13 +32,13 @@ class Case:
         tokens = torch.randint(SPECIALS, vocabulary, (users, width), generator=draws)
         self.source = tokens * self.mask
 
-    def search(self, num_beams, source=None, mask=None):
+    def search(self, num_beams, source=None, mask=None, seen=None):
         return beam_search(
             self.model,
             self.pack(
                 self.source if source is None else source, self.mask if mask is None else mask
             ),
-            self.trie, self.offsets, num_beams,
+            self.trie, self.offsets, num_beams, seen,
         )  # fmt: skip
 
     def allowed(self):
@@ -191,3 +192,69 @@ def test_the_batch_split_changes_nothing(make_t5, hugging_face, pack, make_codes
     assert torch.equal(torch.cat([b.ids for b in alone]), together.ids)
     scores = torch.cat([b.log_probs for b in alone])
     torch.testing.assert_close(scores, together.log_probs, rtol=1e-5, atol=1e-5)
+
+
+# ------------------------------------------------------------------------------- seen IDs
+
+
+def random_seen(case, rng, most):
+    """IDs that each user has bought, as the search takes them: ascending, filled up."""
+    count = len(case.ids)
+    rows = [np.sort(rng.choice(count, rng.integers(0, most), False)) for _ in case.source]
+    return torch.tensor([[*row, *[count] * (most - len(row))] for row in rows])
+
+
+@pytest.mark.parametrize(("levels", "size", "count"), [(3, 5, 40), (1, 40, 30), (4, 3, 60)])
+def test_with_enough_beams_unseen_ids_are_ranked_exhaustively(
+    make_t5, hugging_face, pack, make_codes, levels, size, count
+):
+    case = Case(make_t5, hugging_face, pack, make_codes(count, levels, size), size)
+    seen = random_seen(case, np.random.default_rng(3), 9)
+    beams = case.search(count + 5, seen=seen)
+    log_probs = case.every_log_prob()
+    for user in range(len(case.source)):
+        left = np.setdiff1d(np.arange(count), seen[user].numpy())
+        order = left[np.argsort(-log_probs[user, left].numpy())]
+        assert beams.unseen.ids[user, : len(left)].tolist() == order.tolist()
+        assert (beams.unseen.ids[user, len(left) :] == -1).all()
+        assert (beams.unseen.log_probs[user, len(left) :] == -torch.inf).all()
+        torch.testing.assert_close(
+            beams.unseen.log_probs[user, : len(left)], log_probs[user, order], rtol=1e-5, atol=1e-5
+        )
+
+
+@pytest.mark.parametrize("num_beams", [1, 5, 20])
+def test_leaving_out_seen_ids_changes_nothing_of_the_other_search(
+    make_t5, hugging_face, pack, make_codes, num_beams
+):
+    case = Case(make_t5, hugging_face, pack, make_codes(80, 4, 8), 8)
+    seen = random_seen(case, np.random.default_rng(4), 20)
+    plain, both = case.search(num_beams), case.search(num_beams, seen=seen)
+    assert plain.unseen is None
+    assert torch.equal(both.ids, plain.ids)
+    torch.testing.assert_close(both.log_probs, plain.log_probs, rtol=1e-5, atol=1e-6)
+    # What is left of the first list stands in the second one, in the same order.
+    for user, row in enumerate(seen.tolist()):
+        found = both.unseen.ids[user][both.unseen.ids[user] >= 0].tolist()
+        assert not set(found) & set(row)
+        assert len(set(found)) == len(found)
+        kept = [i for i in plain.ids[user].tolist() if i not in row]
+        assert [i for i in found if i in kept] == kept
+
+
+def test_who_has_seen_nothing_gets_the_same_list(make_t5, hugging_face, pack, make_codes):
+    case = Case(make_t5, hugging_face, pack, make_codes(80, 4, 8), 8)
+    beams = case.search(10, seen=torch.full((len(case.source), 1), len(case.ids)))
+    assert torch.equal(beams.unseen.ids, beams.ids)
+    torch.testing.assert_close(beams.unseen.log_probs, beams.log_probs)
+
+
+def test_ids_are_exhausted_when_all_their_items_are_bought():
+    # IDs in order: items 1 and 3 share the first one, 0 has the second, 2 the third.
+    trie = build_trie(np.array([[0, 1], [0, 0], [1, 0], [0, 0]], dtype=np.int32))
+    cases = Cases(
+        np.arange(4), np.zeros(4, dtype=int), np.array([1, 1, 3, 1, 2, 2, 0, 3]),
+        np.array([0, 2, 5, 6, 8]),
+    )  # fmt: skip
+    # User 0 has bought item 1 twice and 3 never; user 1 both and item 2; 2 item 2; 3 items 0, 3.
+    assert trie.exhausted(cases).tolist() == [[3, 3], [0, 2], [2, 3], [1, 3]]

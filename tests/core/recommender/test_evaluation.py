@@ -8,6 +8,7 @@ import torch
 
 from macrec_core.metrics import ranking_metrics
 from macrec_core.progress import Silent
+from macrec_core.ranking import Cases
 from macrec_core.recommender import packing
 from macrec_core.recommender.evaluation import Decodable, evaluate_recommender
 from macrec_core.recommender.packing import Sequences
@@ -73,6 +74,18 @@ def modalities(catalogue, offsets, histories):
     }
 
 
+@pytest.fixture(scope="module")
+def cases(targets):
+    """Who has bought what; user 0 all items of one ambiguous ID, user 1 one of its two."""
+    rng = np.random.default_rng(12)
+    bought = [rng.integers(0, ITEMS, rng.integers(1, 7)).tolist() for _ in range(USERS)]
+    bought[0], bought[1] = [2, 5], [2, 0]
+    return Cases(
+        np.arange(USERS), targets, np.array([item for row in bought for item in row]),
+        np.cumsum([0, *map(len, bought)]),
+    )  # fmt: skip
+
+
 @pytest.fixture
 def model(make_t5):
     return make_t5(2 + 2 * LEVELS * SIZE, seed=2)
@@ -134,18 +147,55 @@ def test_every_user_is_ranked_as_in_plain_python(
     assert all(len(ranks) == USERS for ranks in found.ranks.values())
 
 
+@pytest.mark.parametrize("ambiguity", ["pessimistic", "optimistic"])
+def test_lists_of_unseen_items_are_those_of_a_catalogue_without_them(
+    model, modalities, targets, cases, committed_params, ambiguity, cpu
+):
+    # With a beam for every ID a list is the whole catalogue.
+    params = committed_params.eval.model_copy(
+        update={"num_beams": 20, "batch_size": 4, "ambiguous_ids": ambiguity, "fusion": "mean"}
+    )
+    found = evaluate_recommender(model, modalities, targets, params, cpu, Silent(), cases)
+    assert set(found.unseen.ranks) == set(found.ranks)
+    for name in modalities:
+        whole, unseen = found.rankings[name], found.unseen.rankings[name]
+        for user, history in enumerate(cases.histories):
+            part = slice(whole.offsets[user], whole.offsets[user + 1])
+            scores = dict(zip(whole.items[part].tolist(), whole.scores[part], strict=True))
+            assert len(scores) == ITEMS
+            left = {item: s for item, s in scores.items() if item not in history}
+            part = slice(unseen.offsets[user], unseen.offsets[user + 1])
+            listed = dict(zip(unseen.items[part].tolist(), unseen.scores[part], strict=True))
+            assert listed == pytest.approx(left, rel=1e-5)
+            expected = places(listed, targets[user], ambiguity)
+            assert found.unseen.ranks[name][user] == expected
+
+
+def test_lists_of_all_items_do_not_depend_on_those_of_unseen_ones(
+    model, modalities, targets, cases, committed_params, cpu
+):
+    params = committed_params.eval.model_copy(update={"num_beams": 5})
+    plain = evaluate_recommender(model, modalities, targets, params, cpu, Silent())
+    both = evaluate_recommender(model, modalities, targets, params, cpu, Silent(), cases)
+    assert plain.unseen is None
+    for name, ranking in plain.rankings.items():
+        assert both.rankings[name].items.tolist() == ranking.items.tolist()
+        assert both.ranks[name].tolist() == plain.ranks[name].tolist()
+
+
 @pytest.mark.parametrize("batch_size", [1, 5, 13, 100])
 def test_the_batch_size_changes_nothing(
-    model, modalities, targets, committed_params, batch_size, cpu
+    model, modalities, targets, cases, committed_params, batch_size, cpu
 ):
     def run(size):
         params = committed_params.eval.model_copy(update={"batch_size": size})
-        return evaluate_recommender(model, modalities, targets, params, cpu, Silent())
+        result = evaluate_recommender(model, modalities, targets, params, cpu, Silent(), cases)
+        return result, result.unseen
 
-    expected, found = run(4), run(batch_size)
-    for name, ranks in expected.ranks.items():
-        assert found.ranks[name].tolist() == ranks.tolist()
-        assert found.rankings[name].items.tolist() == expected.rankings[name].items.tolist()
+    for expected, found in zip(run(4), run(batch_size), strict=True):
+        for name, ranks in expected.ranks.items():
+            assert found.ranks[name].tolist() == ranks.tolist()
+            assert found.rankings[name].items.tolist() == expected.rankings[name].items.tolist()
 
 
 def test_one_modality_is_its_own_ensemble(model, modalities, targets, committed_params, cpu):

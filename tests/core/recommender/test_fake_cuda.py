@@ -14,6 +14,7 @@ import torch
 from pretend_device import DEVICE, Elsewhere, NoCheckpoints, PretendDevice, prepare_torch
 
 from macrec_core.progress import Silent
+from macrec_core.ranking import Cases
 from macrec_core.recommender import packing
 from macrec_core.recommender.evaluation import Decodable, evaluate_recommender
 from macrec_core.recommender.training import new_t5, train_recommender
@@ -50,9 +51,13 @@ def evaluated(model, data, params, mode=None):
         name: Decodable(source, valid.tries[name], valid.level_offsets[name])
         for name, source in valid.source.items()
     }
+    targets = valid.target_items.numpy()
+    users = np.arange(len(targets))
+    # Each has bought the item before their target, which always follows it.
+    cases = Cases(users, targets, targets - 1 + 30 * (targets == 0), np.arange(len(users) + 1))
     with mode or nullcontext():
         return evaluate_recommender(
-            model, parts, valid.target_items.numpy(), params, Runtime(place, None), Silent()
+            model, parts, targets, params, Runtime(place, None), Silent(), cases
         )
 
 
@@ -73,6 +78,7 @@ def test_an_evaluation_ranks_as_on_a_cpu(device, toy, make_t5, committed_params)
     found = evaluated(model, toy, params, device)
     for name, ranks in expected.ranks.items():
         np.testing.assert_array_equal(found.ranks[name], ranks)
+        np.testing.assert_array_equal(found.unseen.ranks[name], expected.unseen.ranks[name])
         np.testing.assert_allclose(
             found.rankings[name].scores, expected.rankings[name].scores, rtol=1e-5
         )

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from macrec_core.recommender.fusion import Ranking, expand_beams, fuse, target_ranks
+from macrec_core.ranking import Ranking
+from macrec_core.recommender.fusion import expand_beams, fuse, target_ranks
 from macrec_core.recommender.trie import build_trie
 
 

@@ -4,6 +4,7 @@ import pytest
 
 from macrec_core.artifacts import write_json
 from macrec_core.errors import MacrecError
+from macrec_core.recommendations import CANDIDATES
 from macrec_core.report.cells import read_cells, read_datasets
 
 
@@ -12,8 +13,8 @@ def folder(tmp_path):
     """Metric files of two data sets (the second with imported IDs) and two seeds."""
     for dataset, ids in (("toys", "assign_sids"), ("games", "import_sids")):
         write_json(tmp_path / dataset / "filter.json", {"file": f"{dataset} filter"})
-        rankings = {"random": {"file": f"{dataset} yardsticks"}}
-        measured = {"dataset": dataset, "users": 7, "rankings": rankings}
+        rankings = {c: {"random": {"file": f"{dataset} {c}"}} for c in CANDIDATES}
+        measured = {"dataset": dataset, "users": 7, **rankings}
         write_json(tmp_path / dataset / "yardsticks.json", measured)
         for seed in (0, 1):
             stages = [ids, "train_gr", "evaluate"]
@@ -52,7 +53,7 @@ def test_a_missing_cell_is_an_error_naming_the_file(folder, stage):
 def test_data_sets_are_read_with_their_yardsticks(folder):
     (toys,) = read_datasets(folder, ["toys"])
     assert (toys.name, toys.statistics) == ("toys", {"file": "toys filter"})
-    assert toys.yardsticks == {"random": {"file": "toys yardsticks"}}
+    assert toys.yardsticks == {c: {"random": {"file": f"toys {c}"}} for c in CANDIDATES}
     assert toys.yardstick_users == 7
     (folder / "toys" / "yardsticks.json").unlink()
     with pytest.raises(MacrecError, match=r"toys/yardsticks\.json: does not exist"):
