@@ -275,6 +275,56 @@ class GrParams(Section):
     implicit_batch_size: Annotated[int, Field(ge=2)]
 
 
+class SequentialParams(Section):
+    """Sequence encoders that score every item, and their training."""
+
+    hidden_size: PositiveInt
+    num_layers: PositiveInt
+    num_heads: PositiveInt
+    inner_size: PositiveInt
+    dropout: Probability
+    max_history: PositiveInt
+    batch_size: PositiveInt
+    learning_rate: PositiveFloat
+    weight_decay: NonNegativeFloat
+    max_epochs: PositiveInt
+    patience: PositiveInt
+
+    @model_validator(mode="after")
+    def _heads_share_the_width(self) -> Self:
+        if self.hidden_size % self.num_heads:
+            raise ValueError(
+                f"hidden_size={self.hidden_size}: is no multiple of num_heads={self.num_heads}; "
+                "change either"
+            )
+        return self
+
+
+class SASRecSpec(Section):
+    """Self-attention over what came before (Kang and McAuley, 2018)."""
+
+    model: Literal["sasrec"]
+    sequential: dict[str, Any]
+
+
+class BERT4RecSpec(Section):
+    """Masked items, seen from both sides (Sun et al., 2019)."""
+
+    model: Literal["bert4rec"]
+    mask_ratio: Annotated[float, Field(gt=0, le=1)]
+    sequential: dict[str, Any]
+
+
+class GRU4RecSpec(Section):
+    """A recurrent network (Hidasi et al., 2016)."""
+
+    model: Literal["gru4rec"]
+    sequential: dict[str, Any]
+
+
+BaselineSpec = Annotated[SASRecSpec | BERT4RecSpec | GRU4RecSpec, Field(discriminator="model")]
+
+
 class YardstickParams(Section):
     """Rankings without training."""
 
@@ -336,6 +386,7 @@ class Params(Section):
     learned_datasets: list[Name]
     imported_datasets: list[Name]
     variants: Annotated[list[Name], Field(min_length=1)]
+    baselines: list[Name]
     seeds: Annotated[list[NonNegativeInt], Field(min_length=1)]
     modalities: Annotated[list[Literal["text", "image"]], Field(min_length=1)]
     dataset_specs: dict[Name, DatasetSpec]
@@ -346,10 +397,12 @@ class Params(Section):
     quant: QuantParams
     seq2seq: Seq2SeqParams
     gr: GrParams
+    sequential: SequentialParams
     yardsticks: YardstickParams
     eval: EvalParams
     runtime: RuntimeParams
     variant_specs: dict[Name, VariantSpec]
+    baseline_specs: dict[Name, BaselineSpec]
 
     def modalities_of(self, variant: str) -> list[str]:
         """The modalities of a variant.
@@ -370,6 +423,24 @@ class Params(Section):
     def gr_of(self, variant: str) -> GrParams:
         """`gr` with the variant's overrides."""
         return GrParams.model_validate(self._overridden("gr", variant))
+
+    def baseline(self, name: str) -> BaselineSpec:
+        """What a baseline is.
+
+        Raises:
+            MacrecError: params.yaml has no such baseline.
+        """
+        if name not in self.baseline_specs:
+            raise MacrecError(
+                f"baseline {name!r}: has no entry in baseline_specs "
+                f"({sorted(self.baseline_specs)}); add one or correct the name"
+            )
+        return self.baseline_specs[name]
+
+    def sequential_of(self, baseline: str) -> SequentialParams:
+        """`sequential` with the baseline's overrides."""
+        overrides = self.baseline(baseline).sequential
+        return SequentialParams.model_validate(self.sequential.model_dump() | overrides)
 
     def _overridden(self, section: str, variant: str) -> dict[str, Any]:
         base: dict[str, Any] = getattr(self, section).model_dump()
@@ -435,11 +506,16 @@ def _line(error: Any) -> str:  # noqa: ANN401 - pydantic's ErrorDetails, a Typed
         "efficientnet_lite0",
         "timm",
         "hsv_hog",
+        "sasrec",
+        "bert4rec",
+        "gru4rec",
     }
     location = list(error["loc"])
     if location[:1] == ["dataset_specs"] and len(location) > 2 and location[2] in tags:
         del location[2]
     if location[:1] == ["embed"] and len(location) > 2 and location[2] in tags:
+        del location[2]
+    if location[:1] == ["baseline_specs"] and len(location) > 2 and location[2] in tags:
         del location[2]
     name = ".".join(str(part) for part in location)
     rules = {
@@ -457,6 +533,7 @@ def _axis_problems(params: Params) -> list[str]:
     axes: dict[str, list[Any]] = {
         "datasets": params.datasets,
         "variants": params.variants,
+        "baselines": params.baselines,
         "seeds": params.seeds,
         "modalities": params.modalities,
     }
@@ -473,6 +550,16 @@ def _axis_problems(params: Params) -> list[str]:
         for name in params.variants
         if name not in params.variant_specs
     ]
+    problems += [
+        f"baselines={name}: has no entry in baseline_specs; add one"
+        for name in params.baselines
+        if name not in params.baseline_specs
+    ]
+    problems += [
+        f"baselines={name}: {reason}; use another name"
+        for name in params.baselines
+        for reason in _taken(name, params)
+    ]
     if sorted(params.learned_datasets + params.imported_datasets) != sorted(params.datasets):
         problems.append(
             f"datasets={params.datasets}: each must stand in exactly one of learned_datasets "
@@ -486,6 +573,12 @@ def _axis_problems(params: Params) -> list[str]:
                 "otherwise list it in learned_datasets"
             )
     return problems
+
+
+def _taken(name: str, params: Params) -> list[str]:
+    """Why a baseline may not have a name: rows and folders go by it."""
+    reasons = ["a variant has it too"] if name in params.variants else []
+    return reasons + (["it stands for a yardstick"] if name in _RESERVED_VARIANTS else [])
 
 
 def _variant_problems(params: Params) -> list[str]:
@@ -515,26 +608,34 @@ def _variant_problems(params: Params) -> list[str]:
 
 
 def _override_problems(raw: Mapping[str, Any]) -> list[str]:
-    """Rules that a variant's overrides break, where the section itself breaks none."""
+    """Rules that overrides break, where the section itself breaks none."""
     problems: list[str] = []
-    specs = raw.get("variant_specs")
     sections: dict[str, type[Section]] = {
         "quant": QuantParams,
         "seq2seq": Seq2SeqParams,
         "gr": GrParams,
     }
+    for section, model in sections.items():
+        problems += _section_problems(raw, "variant_specs", section, model)
+    return problems + _section_problems(raw, "baseline_specs", "sequential", SequentialParams)
+
+
+def _section_problems(
+    raw: Mapping[str, Any], specs_name: str, section: str, model: type[Section]
+) -> list[str]:
+    problems: list[str] = []
+    specs = raw.get(specs_name)
     for name, spec in specs.items() if isinstance(specs, Mapping) else ():
-        for section, model in sections.items():
-            base, changes = raw.get(section), isinstance(spec, Mapping) and spec.get(section)
-            if not (isinstance(base, Mapping) and isinstance(changes, Mapping) and changes):
-                continue
-            known = {_line(e) for e in _errors_of(model, base)}
-            prefix = f"variant_specs.{name}.{section}"
-            problems += [
-                f"{prefix}.{_line(e)}" if e["loc"] else f"{prefix}: {_line(e)}"
-                for e in _errors_of(model, {**base, **changes})
-                if _line(e) not in known
-            ]
+        base, changes = raw.get(section), isinstance(spec, Mapping) and spec.get(section)
+        if not (isinstance(base, Mapping) and isinstance(changes, Mapping) and changes):
+            continue
+        known = {_line(e) for e in _errors_of(model, base)}
+        prefix = f"{specs_name}.{name}.{section}"
+        problems += [
+            f"{prefix}.{_line(e)}" if e["loc"] else f"{prefix}: {_line(e)}"
+            for e in _errors_of(model, {**base, **changes})
+            if _line(e) not in known
+        ]
     return problems
 
 

@@ -37,6 +37,8 @@ COMMANDS = (
     "train_gr",
     "evaluate",
     "yardsticks",
+    "train_baseline",
+    "evaluate_baseline",
     "report",
     "preset",
     "check",

@@ -16,6 +16,7 @@ from macrec_core.errors import MacrecError
 
 Dataset = Annotated[str, typer.Option(help="Name of the dataset, an entry of dataset_specs.")]
 Variant = Annotated[str, typer.Option(help="Name of the variant, an entry of variant_specs.")]
+Baseline = Annotated[str, typer.Option(help="Name of the baseline, of baseline_specs.")]
 Seed = Annotated[int, typer.Option(help="Random seed of this run.")]
 ParamsFile = Annotated[Path, typer.Option("--params", help="Parameters file.")]
 DEFAULT_PARAMS = Path("params.yaml")

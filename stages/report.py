@@ -20,7 +20,7 @@ def main(
     """Report all datasets, variants and seeds that params.yaml names."""
     from macrec_core.artifacts import atomic_folder, write_json, write_text
     from macrec_core.params import load_params
-    from macrec_core.report.cells import read_cells, read_datasets
+    from macrec_core.report.cells import read_baselines, read_cells, read_datasets
     from macrec_core.report.plots import plot_tables
     from macrec_core.report.summary import results_table, summarise
 
@@ -28,9 +28,11 @@ def main(
     measured = read_cells(
         cells, params.datasets, params.variants, params.seeds, params.imported_datasets
     )
+    measured += read_baselines(cells, params.datasets, params.baselines, params.seeds)
     unseen = params.eval.exclude_seen
     numbers = summarise(measured, read_datasets(cells, params.datasets), unseen)
-    text = results_table(numbers, params.datasets, params.variants, params.modalities)
+    rows = [*params.baselines, *params.variants]
+    text = results_table(numbers, params.datasets, rows, params.modalities)
     with atomic_folder(plots) as folder:
         for name, csv in plot_tables(measured, unseen).items():
             write_text(folder / name, csv)

@@ -63,6 +63,7 @@ def params_file(tmp_path_factory):
             "d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 1, "num_heads": 2,
             "batch_size": 64, "micro_batch_tokens": 512, "max_epochs": 2, "implicit_batch_size": 16,
         }  # fmt: skip
+        values["sequential"] |= {"hidden_size": 16, "inner_size": 32, "max_epochs": 2}
         values["seq2seq"] |= {"max_history": 20}  # no toy history is longer
         values["runtime"] |= {"device": "cpu", "precision": "float32", "num_threads": 1}
         for section, change in changes.items():

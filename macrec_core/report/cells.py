@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from macrec_core.artifacts import read_json
+from macrec_core.ranking import ENSEMBLE
 from macrec_core.recommendations import CANDIDATES
 
 
@@ -17,19 +19,19 @@ class Cell:
 
     Attributes:
         dataset: name.
-        variant: name.
+        variant: name, of a variant or a baseline.
         seed: random seed.
-        quantizer: metrics of train_rqvae; None where IDs are imported.
-        semantic_ids: metrics of assign_sids or import_sids.
-        recommender: metrics of train_gr.
-        evaluation: metrics of evaluate.
+        quantizer: metrics of train_rqvae; None where IDs are imported, and of baselines.
+        semantic_ids: metrics of assign_sids or import_sids; None of baselines.
+        recommender: metrics of train_gr or train_baseline.
+        evaluation: metrics of evaluate or evaluate_baseline.
     """
 
     dataset: str
     variant: str
     seed: int
     quantizer: dict[str, Any] | None
-    semantic_ids: dict[str, Any]
+    semantic_ids: dict[str, Any] | None
     recommender: dict[str, Any]
     evaluation: dict[str, Any]
 
@@ -37,6 +39,11 @@ class Cell:
     def name(self) -> str:
         """As in DVC's stage names: dataset-variant-seed."""
         return f"{self.dataset}-{self.variant}-{self.seed}"
+
+    def ranking(self, candidates: str) -> dict[str, float]:
+        """HR and NDCG of a set of candidates: of the ensemble, or of the only list there is."""
+        lists: dict[str, dict[str, float]] = self.evaluation[candidates]
+        return lists[ENSEMBLE if self.semantic_ids is not None else self.variant]
 
 
 @dataclass(frozen=True)
@@ -94,6 +101,23 @@ def read_cells(
                         read_json(home / "evaluate.json"),
                     )
                 )
+    return cells
+
+
+def read_baselines(
+    folder: Path, datasets: Sequence[str], baselines: Sequence[str], seeds: Sequence[int]
+) -> list[Cell]:
+    """Read exactly the named baselines' cells; see `read_cells`.
+
+    Raises:
+        MacrecError: a file is missing or broken.
+    """
+    cells = []
+    for dataset, baseline, seed in product(datasets, baselines, seeds):
+        home = folder / dataset / baseline / f"s{seed}"
+        trained = read_json(home / "train_baseline.json")
+        evaluated = read_json(home / "evaluate_baseline.json")
+        cells.append(Cell(dataset, baseline, seed, None, None, trained, evaluated))
     return cells
 
 

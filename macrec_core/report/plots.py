@@ -7,7 +7,6 @@ import io
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from macrec_core.ranking import ENSEMBLE
 from macrec_core.recommendations import ALL_ITEMS, UNSEEN_ITEMS
 from macrec_core.report.cells import Cell
 from macrec_core.report.summary import RANKING
@@ -47,6 +46,8 @@ def _quantizer(cells: Sequence[Cell], prefix: str) -> Rows:
 
 def _recommender(cells: Sequence[Cell]) -> Rows:
     for cell in cells:
+        if cell.semantic_ids is None:  # no T5
+            continue
         for row in cell.recommender["history"]:
             for name, label in (("rec", "training"), ("validation_loss", "validation")):
                 yield f"{cell.name} {label}", int(row["epoch"]), f"{row[name]:.6g}"
@@ -54,7 +55,7 @@ def _recommender(cells: Sequence[Cell]) -> Rows:
 
 def _items_a_code(cells: Sequence[Cell]) -> Rows:
     for cell in cells:
-        for modality, metrics in cell.semantic_ids.items():
+        for modality, metrics in (cell.semantic_ids or {}).items():
             if not isinstance(metrics, dict):
                 continue
             levels = metrics["items_a_code"]
@@ -65,7 +66,7 @@ def _items_a_code(cells: Sequence[Cell]) -> Rows:
 
 def _ranking(cells: Sequence[Cell], candidates: str) -> Rows:
     for cell in cells:
-        figures = cell.evaluation[candidates][ENSEMBLE]
+        figures = cell.ranking(candidates)
         yield (cell.name, *[f"{figures[name]:.6f}" for name in RANKING])
 
 

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from macrec_core.metrics import mean_and_std
-from macrec_core.ranking import ENSEMBLE
 from macrec_core.recommendations import ALL_ITEMS, CANDIDATES, UNSEEN_ITEMS
 from macrec_core.report.cells import Cell, Dataset
 
@@ -45,8 +44,8 @@ def summarise(
             seeds = [c for c in cells if (c.dataset, c.variant) == (dataset.name, variant)]
             part[variant] = _spreads([_values(cell, headline) for cell in seeds])
             for candidates in CANDIDATES:
-                figures = [cell.evaluation[candidates][ENSEMBLE] for cell in seeds]
-                part[variant][candidates] = _spreads(figures)
+                rows = [cell.ranking(candidates) for cell in seeds]
+                part[variant][candidates] = _spreads(rows)
             part[variant]["seeds"] = len(seeds)
             part[variant]["stopped_by"] = sorted({c.recommender["stopped_by"] for c in seeds})
         summary[dataset.name] = part
@@ -66,7 +65,7 @@ def results_table(
     names = " / ".join(modalities)
     head = ["dataset", "variant", *[name.upper() for name in RANKING]]
     head += [f"unseen {name.upper()}" for name in _UNSEEN_SHOWN]
-    head += [f"collisions % ({names})", f"codes in use % ({names})", "users", "T5 updates", "seeds"]
+    head += [f"collisions % ({names})", f"codes in use % ({names})", "users", "updates", "seeds"]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * 2 + "---:|" * (len(head) - 2)]
     for dataset in datasets:
         part = summary[dataset]
@@ -80,7 +79,7 @@ def results_table(
 
 def _values(cell: Cell, candidates: str) -> dict[str, float]:
     """Numbers of one cell under flat names."""
-    values = {name: float(cell.evaluation[candidates][ENSEMBLE][name]) for name in RANKING}
+    values = {name: float(cell.ranking(candidates)[name]) for name in RANKING}
     values["users"] = float(cell.evaluation["users"])
     values["updates"] = float(cell.recommender["history"][-1]["update"])
     for modality, metrics in _modalities(cell).items():
@@ -96,7 +95,7 @@ def _values(cell: Cell, candidates: str) -> dict[str, float]:
 
 
 def _modalities(cell: Cell) -> dict[str, dict[str, Any]]:
-    return {name: v for name, v in cell.semantic_ids.items() if isinstance(v, dict)}
+    return {name: v for name, v in (cell.semantic_ids or {}).items() if isinstance(v, dict)}
 
 
 def _spreads(rows: Sequence[Mapping[str, float]]) -> dict[str, Any]:

@@ -42,6 +42,13 @@ STAGES = _by_command()
 PRESETS = sorted((ROOT / "presets").glob("*.yaml"))
 # Give a variant's section, overrides included.
 OVERRIDDEN = {"quant_of": "quant", "seq2seq_of": "seq2seq", "gr_of": "gr"}
+# Of the section `eval`, what stages read that do not read all of it.
+OF_EVAL = {
+    "yardsticks": {"max_users", "num_beams"},
+    "evaluate_baseline": {"max_users", "num_beams"},
+    # What the headline is, only the report asks.
+    "report": {"exclude_seen"},
+}
 # Commands that are no part of the pipeline.
 TOOLS = {"preset", "check"}
 
@@ -178,13 +185,14 @@ def _keys_of(attribute: str, stage: str, source: str) -> set[str]:
         used |= {"runtime.precision"} if "use_precision=True" in source else set()
         return used | ({"runtime.num_processes"} if "shared=True" in source else set())
     if attribute == "eval":
-        read = {"yardsticks": {"max_users", "num_beams"}, "report": {"exclude_seen"}}
-        # What the headline is, only the report asks.
-        rest = set(EvalParams.model_fields) - read["report"]
-        return {f"eval.{name}" for name in read.get(stage, rest)}
+        rest = set(EvalParams.model_fields) - OF_EVAL["report"]
+        return {f"eval.{name}" for name in OF_EVAL.get(stage, rest)}
+    if attribute == "sequential_of":
+        return {"sequential", "baseline_specs.${item.baseline}"}
     narrower = {
         "modalities_of": "variant_specs.${item.variant}.modalities",
         "dataset_specs": "dataset_specs.${item.dataset}",
+        "baseline": "baseline_specs.${item.baseline}",
         "embed": f"embed.{stage.removeprefix('embed_')}",
         # One value of the section.
         "quant": "quant.codebook_size" if stage == "import_sids" else "quant",
@@ -227,7 +235,7 @@ def test_every_preset_expands(preset, tmp_path):
 # ------------------------------------------------------------------------------------- training
 
 
-@pytest.mark.parametrize("stage", ["train_rqvae", "train_gr"])
+@pytest.mark.parametrize("stage", ["train_rqvae", "train_gr", "train_baseline"])
 def test_a_training_is_keyed_by_the_code_that_dvc_watches(stage):
     """A result of older code must neither be found in the scratch folder nor hidden from DVC."""
     tree = ast.parse((ROOT / "stages" / f"{stage}.py").read_text())

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PRESETS = sorted((ROOT / "presets").glob("*.yaml"))
 
 # Tags of the discriminated unions: pydantic chooses the class by them, the code by the class.
-TAGS = {"source", "encoder"}
+TAGS = {"source", "encoder", "model"}
 
 
 def problems_of(raw: object) -> list[str]:
@@ -229,11 +229,36 @@ def test_an_axis_is_not_empty(raw_params, axis):
 
 def test_every_dataset_and_variant_has_its_specification(raw_params):
     raw_params["datasets"] = raw_params["learned_datasets"] = ["sample", "toys"]
-    raw_params["variants"] = ["macrec", "sasrec"]
+    raw_params["variants"] = ["macrec", "sigir"]
+    raw_params["baselines"] = ["caser"]
     assert problems_of(raw_params) == [
         "datasets=toys: has no entry in dataset_specs; add one",
-        "variants=sasrec: has no entry in variant_specs; add one",
+        "variants=sigir: has no entry in variant_specs; add one",
+        "baselines=caser: has no entry in baseline_specs; add one",
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("macrec", "a variant has it too"), ("item_knn", "it stands for a yardstick")],
+)
+def test_a_baseline_has_a_name_of_its_own(raw_params, name, reason):
+    raw_params["baselines"] = [name]
+    raw_params["baseline_specs"][name] = raw_params["baseline_specs"]["sasrec"]
+    assert problems_of(raw_params) == [f"baselines={name}: {reason}; use another name"]
+
+
+def test_what_a_baseline_changes_is_checked(raw_params):
+    raw_params["baseline_specs"]["sasrec"]["sequential"] = {"num_heads": 5, "droput": 0.1}
+    raw_params["baseline_specs"]["bert4rec"]["mask_ratio"] = 0.0
+    assert problems_of(raw_params) == [
+        "baseline_specs.bert4rec.mask_ratio=0.0: Input should be greater than 0",
+        "baseline_specs.sasrec.sequential.droput=0.1: is unknown: remove it or correct its name",
+    ]
+    del raw_params["baseline_specs"]["sasrec"]["sequential"]["droput"]
+    raw_params["baseline_specs"]["bert4rec"]["mask_ratio"] = 0.5
+    (problem,) = problems_of(raw_params)
+    assert "hidden_size=64: is no multiple of num_heads=5" in problem
 
 
 @pytest.mark.parametrize(
@@ -310,7 +335,7 @@ def test_every_parameter_is_read_by_the_code(root):
         for name in sorted(_leaves(Params))
         if (leaf := name.rsplit(".", 1)[-1]) not in read | TAGS
         and f"${{{leaf}}}" not in pipeline
-        and not (name.startswith("variant_specs.") and f"{leaf}_of" in read)
+        and not (name.startswith(("variant_specs.", "baseline_specs.")) and f"{leaf}_of" in read)
     ]
     assert unused == []
 

@@ -124,6 +124,7 @@ def _write_toy_params(path: Path) -> None:
         d_model=16, d_kv=8, d_ff=32, num_layers=1, num_heads=2, batch_size=256,
         micro_batch_tokens=4096, max_epochs=2, implicit_batch_size=16,
     )  # fmt: skip
+    params["sequential"].update(hidden_size=16, inner_size=32, max_epochs=2)
     params["eval"].update(num_beams=10)
     params["runtime"].update(device="cpu", precision="float32", num_threads=1)
     yaml.dump(params, path)

@@ -12,7 +12,8 @@ from macrec_core.params import load_params
 STAGES = {
     "download@sample", "filter@sample", "yardsticks@sample", "embed@sample-text",
     "pseudo_labels@sample", "train_rqvae@sample-tiger-0", "assign_sids@sample-tiger-0",
-    "build_seq2seq@sample-tiger-0", "train_gr@sample-tiger-0", "evaluate@sample-tiger-0", "report",
+    "build_seq2seq@sample-tiger-0", "train_gr@sample-tiger-0", "evaluate@sample-tiger-0",
+    "train_baseline@sample-sasrec-0", "evaluate_baseline@sample-sasrec-0", "report",
 }  # fmt: skip
 
 

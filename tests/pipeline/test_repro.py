@@ -45,8 +45,9 @@ def test_the_summary_has_a_row_for_each_variant_and_yardstick(reproduced):
             assert 0 <= row[name]["mean"] <= 1
         assert row["hr@1"]["mean"] <= row["hr@5"]["mean"] <= row["hr@10"]["mean"]
     assert "collision_rate_image" not in summary["tiger"]
+    assert summary["sasrec"].keys() >= RANKING
     table = (reproduced.path / "metrics/results.md").read_text()
-    for name in ("macrec", "tiger", "popularity", "random", "oracle"):
+    for name in ("macrec", "tiger", "sasrec", "popularity", "random", "oracle"):
         assert name in table
 
 

@@ -31,6 +31,12 @@ def cells(tmp_path):
         epochs = [{"epoch": 1, "update": 9, "rec": 2.0, "validation_loss": 2.1}]
         trained = {"history": epochs, "stopped_by": "max_steps"}
         write_json(cell / "train_gr.json", trained)
+        baseline = home / "sasrec" / f"s{seed}"
+        write_json(baseline / "train_baseline.json", trained)
+        lists = {"sasrec": dict.fromkeys(RANKING, hr / 2)}
+        write_json(
+            baseline / "evaluate_baseline.json", {"users": 40, **dict.fromkeys(CANDIDATES, lists)}
+        )
         lists = {"ensemble": dict.fromkeys(RANKING, hr)}
         write_json(cell / "evaluate.json", {"users": 40, **dict.fromkeys(CANDIDATES, lists)})
     return tmp_path / "cells"
@@ -42,7 +48,7 @@ def report(run_stage, params_file, tmp_path):
         return run_stage(
             "report", cells=cells, summary=tmp_path / "summary.json",
             table=tmp_path / "results.md", plots=tmp_path / "plots",
-            params=params_file(variants=["macrec"], seeds=seeds),
+            params=params_file(variants=["macrec"], baselines=["sasrec"], seeds=seeds),
         )  # fmt: skip
 
     return run
@@ -56,6 +62,8 @@ def test_it_writes_summary_table_and_plots(report, cells, tmp_path):
     assert spread == pytest.approx({"mean": 0.55, "std": 0.0707107}, rel=1e-5)
     table = (tmp_path / "results.md").read_text()
     assert "0.5500 ± 0.0707" in table
+    assert "| sample | sasrec | 0.2750 ± 0.0354 |" in table
+    assert summary["sample"]["sasrec"]["unseen_items"]["hr@1"]["mean"] == pytest.approx(0.275)
     assert "| 40 | 9 (budget) | 2 |" in table
     assert "| 30 of 40 |" in table
     assert "collisions % (text / image)" in table

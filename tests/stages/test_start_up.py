@@ -16,7 +16,7 @@ WITHOUT_TORCH = (
     "preset", "check",
 )  # fmt: skip
 # torch's compiler takes as long to import as torch; transformers twice as long.
-WITHOUT_COMPILER = ("assign_sids", "evaluate")
+WITHOUT_COMPILER = ("assign_sids", "evaluate", "train_baseline", "evaluate_baseline")
 # Executes the imports, starts the runtime where there is one, and prints what is loaded.
 LOADED = """
 import json, sys

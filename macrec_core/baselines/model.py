@@ -1,0 +1,55 @@
+"""What every sequence model has in common: a vector a history, a vector an item."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from macrec_core.baselines.histories import Batch
+from macrec_core.baselines.transformer import initialise
+
+
+class NextItemModel(nn.Module, ABC):
+    """Scores every item as the next one of a history by an inner product.
+
+    Attributes:
+        items: embeddings [N + extra, d]; the first N are those of items, N is the padding.
+    """
+
+    items: nn.Embedding
+
+    def __init__(self, num_items: int) -> None:
+        super().__init__()
+        self.num_items = num_items
+
+    def initialise(self, draws: torch.Generator) -> None:
+        """Start from random weights."""
+        initialise(self, draws)
+
+    @abstractmethod
+    def represent(self, batch: Batch) -> Tensor:
+        """Vectors [B, d] of histories; their targets are not looked at."""
+
+    def item_vectors(self) -> Tensor:
+        """Vectors [N, d] of all items."""
+        return self.items.weight[: self.num_items]
+
+    def scores(self, batch: Batch) -> Tensor:
+        """[B, N], of every item as the next one; its softmax is the probability."""
+        return self.represent(batch) @ self.item_vectors().T
+
+    def loss(self, batch: Batch, draws: torch.Generator) -> Tensor:
+        """Sum over the batch of the cross-entropy of the next item among all items.
+
+        Args:
+            batch: histories and targets.
+            draws: CPU generator for whatever a model samples.
+        """
+        return functional.cross_entropy(self.scores(batch), batch.targets, reduction="sum")
+
+    def num_losses(self, batch: Batch) -> int:
+        """Terms of that sum."""
+        return len(batch.targets)

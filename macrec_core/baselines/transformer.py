@@ -1,0 +1,114 @@
+"""The transformer of the sequence models: post-norm blocks with GELU, as in BERT."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+_NORM_EPSILON = 1e-12
+_INITIAL_STD = 0.02
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Sizes of a sequence model.
+
+    Attributes:
+        num_items: N.
+        hidden_size: d.
+        num_layers: blocks.
+        num_heads: of d / heads each.
+        inner_size: width of the feed-forward layer.
+        dropout: of embeddings, attention and both sublayers' outputs.
+        max_history: T, positions.
+    """
+
+    num_items: int
+    hidden_size: int
+    num_layers: int
+    num_heads: int
+    inner_size: int
+    dropout: float
+    max_history: int
+
+
+class Block(nn.Module):
+    """Self-attention and feed-forward layer, each added and normalised."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        width = shape.hidden_size
+        self.num_heads, self.dropout = shape.num_heads, shape.dropout
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+        self.attention_norm = nn.LayerNorm(width, _NORM_EPSILON)
+        self.inner = nn.Linear(width, shape.inner_size)
+        self.outer = nn.Linear(shape.inner_size, width)
+        self.norm = nn.LayerNorm(width, _NORM_EPSILON)
+
+    def forward(self, states: Tensor, closed: Tensor) -> Tensor:
+        """States [B, T, d] after states [B, T, d].
+
+        Args:
+            states: of every place.
+            closed: [B or 1, 1, T, T] bool, whether a place (third) must not see another (last).
+        """
+        size, length, width = states.shape
+        heads = self.qkv(states).view(size, length, 3, self.num_heads, -1)
+        queries, keys, values = heads.permute(2, 0, 3, 1, 4)  # [B, H, T, w]
+        scores = queries @ keys.transpose(2, 3) / queries.shape[3] ** 0.5
+        weights = scores.masked_fill(closed, -torch.inf).softmax(dim=-1)
+        mixed = self._drop(weights) @ values
+        mixed = self.out(mixed.transpose(1, 2).reshape(size, length, width))
+        states = self.attention_norm(states + self._drop(mixed))
+        inner = self.outer(functional.gelu(self.inner(states)))
+        output: Tensor = self.norm(states + self._drop(inner))
+        return output
+
+    def _drop(self, values: Tensor) -> Tensor:
+        return functional.dropout(values, self.dropout, self.training)
+
+
+class Transformer(nn.Module):
+    """Positions, blocks and what precedes them."""
+
+    def __init__(self, shape: Shape, num_positions: int) -> None:
+        super().__init__()
+        self.dropout = shape.dropout
+        self.positions = nn.Embedding(num_positions, shape.hidden_size)
+        self.norm = nn.LayerNorm(shape.hidden_size, _NORM_EPSILON)
+        self.blocks = nn.ModuleList(Block(shape) for _ in range(shape.num_layers))
+
+    def forward(self, embedded: Tensor, closed: Tensor) -> Tensor:
+        """States [B, T, d] of embedded items [B, T, d]; `closed` as in `Block`."""
+        length = embedded.shape[1]
+        states = self.norm(embedded + self.positions.weight[:length])
+        states = functional.dropout(states, self.dropout, self.training)
+        for block in self.blocks:
+            states = block(states, closed)
+        output: Tensor = states
+        return output
+
+
+def causal(length: int, device: torch.device) -> Tensor:
+    """[1, 1, T, T]: whether a place lies after another and must not be seen from it.
+
+    Histories are filled up at their end, so that no real place sees the filler.
+    """
+    everything = torch.ones(length, length, dtype=torch.bool, device=device)
+    return everything.triu(1)[None, None]
+
+
+def initialise(module: nn.Module, draws: torch.Generator) -> None:
+    """Weights from a normal distribution of deviation 0.02, biases zero, norms one."""
+    for name, weights in sorted(module.named_parameters()):
+        if name.endswith("norm.weight"):
+            nn.init.ones_(weights)
+        elif "bias" in name:
+            nn.init.zeros_(weights)
+        else:
+            with torch.no_grad():
+                weights.normal_(0.0, _INITIAL_STD, generator=draws)

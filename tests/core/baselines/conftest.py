@@ -1,0 +1,69 @@
+"""Small sequence models, and a catalogue whose right recommendation is provable."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from pydantic import TypeAdapter
+
+from macrec_core.baselines.histories import held_out_histories, training_histories
+from macrec_core.baselines.saved import new_model
+from macrec_core.cases import cases_of, training_sequences
+from macrec_core.params import BaselineSpec
+from macrec_core.runtime import generator
+
+SPECS = {
+    "sasrec": {"model": "sasrec", "sequential": {}},
+    "bert4rec": {"model": "bert4rec", "mask_ratio": 0.2, "sequential": {}},
+    "gru4rec": {"model": "gru4rec", "sequential": {}},
+}
+NAMES = list(SPECS)
+NUM_ITEMS = 30
+
+
+@pytest.fixture(scope="session")
+def tiny(committed_params):
+    """`sequential` for models of a moment."""
+    return committed_params.sequential.model_copy(
+        update={"hidden_size": 16, "inner_size": 32, "num_layers": 1, "dropout": 0.0,
+                "max_history": 6, "batch_size": 32, "learning_rate": 0.01, "max_epochs": 30}
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def spec_of():
+    """Specification of a model by name."""
+    return lambda name: TypeAdapter(BaselineSpec).validate_python(SPECS[name])
+
+
+@pytest.fixture
+def make_model(spec_of, tiny):
+    """A model with weights scaled up, so that its scores are far from equal."""
+
+    def make(name, num_items=NUM_ITEMS, seed=0, scale=1.0, **changes):
+        params = tiny.model_copy(update=changes)
+        model = new_model(spec_of(name), params, num_items, generator(seed, "weights"))
+        for weights in model.parameters():
+            weights.data *= scale
+        return model.eval()
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def toy(make_interactions, tiny):
+    """Training, validation and test histories: item i is always followed by i + 1 (modulo 30).
+
+    120 users of five to twelve purchases, so that every step occurs in training.
+    """
+    lengths = np.random.default_rng(7).integers(5, 12, 120)
+    interactions = make_interactions(
+        [[(user + step) % NUM_ITEMS for step in range(n)] for user, n in enumerate(lengths)]
+    )
+    train = training_histories(*training_sequences(interactions), NUM_ITEMS, tiny.max_history)
+    cases = {split: cases_of(interactions, split, None) for split in ("valid", "test")}
+    held_out = {
+        split: held_out_histories(part, NUM_ITEMS, tiny.max_history)
+        for split, part in cases.items()
+    }
+    return train, held_out["valid"], held_out["test"], cases["test"]
