@@ -385,7 +385,7 @@ class Params(Section):
     datasets: Annotated[list[Name], Field(min_length=1)]
     learned_datasets: list[Name]
     imported_datasets: list[Name]
-    variants: Annotated[list[Name], Field(min_length=1)]
+    variants: list[Name]
     baselines: list[Name]
     seeds: Annotated[list[NonNegativeInt], Field(min_length=1)]
     modalities: Annotated[list[Literal["text", "image"]], Field(min_length=1)]
@@ -540,6 +540,8 @@ def _axis_problems(params: Params) -> list[str]:
     for name, values in axes.items():
         if len(set(values)) != len(values):
             problems.append(f"{name}={values}: a value occurs twice; name each once")
+    if not params.variants and not params.baselines:
+        problems.append("variants=[], baselines=[]: nothing to train; name one of either")
     problems += [
         f"datasets={name}: has no entry in dataset_specs; add one"
         for name in params.datasets
