@@ -21,7 +21,7 @@ from benchmarks import instruments
 from benchmarks.measure import Row, interleaved, matrix_rate, row
 from benchmarks.operations import flops_of_history
 from benchmarks.t5_training import GR
-from macrec_core.recommender.decoding import Beams, beam_search
+from macrec_core.recommender.decoding import Beams, beam_search, prepare
 from macrec_core.recommender.frozen import freeze
 from macrec_core.recommender.hugging_face import config_of, to_names
 from macrec_core.recommender.t5 import END_ID, T5
@@ -79,9 +79,12 @@ class _Ours:
 
     def __call__(self) -> None:
         self.found = [
-            beam_search(self._frozen, self.source.packed(rows), self._trie, self.offsets, _BEAMS)
+            beam_search(
+                self._frozen, prepare(self._frozen, self.source.packed(rows)), self._trie,
+                self.offsets, _BEAMS,
+            )
             for rows in self.users.split(_BATCH)
-        ]
+        ]  # fmt: skip
 
 
 def _model() -> T5:

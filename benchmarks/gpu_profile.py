@@ -14,7 +14,7 @@ from benchmarks.gpu_input import Inputs
 from benchmarks.gpu_measure import Machine
 from benchmarks.gpu_settings import Gr
 from macrec_core.recommender.batches import epoch_batches
-from macrec_core.recommender.decoding import beam_search
+from macrec_core.recommender.decoding import beam_search, prepare
 from macrec_core.recommender.training import new_t5
 from macrec_core.recommender.updates import State, update
 from macrec_core.runtime import generator
@@ -49,7 +49,8 @@ def write_profile(machine: Machine, inputs: Inputs, gr: Gr, target: Path) -> Non
     rows = torch.argsort(source.lengths, stable=True)[: 8 if machine.small else 1024]
 
     def search() -> None:
-        beam_search(model, source.packed(rows), trie, part.level_offsets, _BEAMS)
+        histories = prepare(model, source.packed(rows))
+        beam_search(model, histories, trie, part.level_offsets, _BEAMS)
 
     texts = [_profiled(machine, f"{_UPDATES} updates", updates),
              _profiled(machine, f"one search of {len(rows)} histories", search)]  # fmt: skip

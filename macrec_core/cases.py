@@ -30,12 +30,13 @@ def cases_of(
     is_target = np.asarray(pc.equal(interactions.column("split"), split))
     has_history = np.asarray(interactions.column("position")) > 0
     ends = np.flatnonzero(is_target & has_history)
-    ends = ends[chosen_users(len(ends), max_users)]
+    everyone = len(ends)
+    ends = ends[chosen_users(everyone, max_users)]
     starts = np.searchsorted(users, users[ends])
     lengths = ends - starts
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     flat = np.arange(offsets[-1]) - np.repeat(offsets[:-1] - starts, lengths)
-    return Cases(users[ends], items[ends], items[flat], offsets)
+    return Cases(users[ends], items[ends], items[flat], offsets, everyone - len(ends))
 
 
 def training_sequences(interactions: pa.Table) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

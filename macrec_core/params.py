@@ -280,7 +280,6 @@ class SequentialParams(Section):
 
     hidden_size: PositiveInt
     num_layers: PositiveInt
-    num_heads: PositiveInt
     inner_size: PositiveInt
     dropout: Probability
     max_history: PositiveInt
@@ -290,20 +289,12 @@ class SequentialParams(Section):
     max_epochs: PositiveInt
     patience: PositiveInt
 
-    @model_validator(mode="after")
-    def _heads_share_the_width(self) -> Self:
-        if self.hidden_size % self.num_heads:
-            raise ValueError(
-                f"hidden_size={self.hidden_size}: is no multiple of num_heads={self.num_heads}; "
-                "change either"
-            )
-        return self
-
 
 class SASRecSpec(Section):
     """Self-attention over what came before (Kang and McAuley, 2018)."""
 
     model: Literal["sasrec"]
+    num_heads: PositiveInt
     sequential: dict[str, Any]
 
 
@@ -311,7 +302,9 @@ class BERT4RecSpec(Section):
     """Masked items, seen from both sides (Sun et al., 2019)."""
 
     model: Literal["bert4rec"]
+    num_heads: PositiveInt
     mask_ratio: Annotated[float, Field(gt=0, le=1)]
+    last_item_ratio: Fraction
     sequential: dict[str, Any]
 
 
@@ -373,8 +366,8 @@ class VariantSpec(Section):
         return self
 
 
-# Rows and keys of the report beside the variants.
-_RESERVED_VARIANTS = frozenset(
+# Rows and keys of the report beside variants and baselines.
+_RESERVED_NAMES = frozenset(
     {"random", "popularity", "last_item", "item_knn", "oracle", "statistics"}
 )
 
@@ -482,6 +475,8 @@ def validate_params(raw: object, origin: str) -> Params:
         problems = [_line(e) for e in error.errors()] + _override_problems(raw)
         raise _as_one_error(origin, problems) from error
     problems = [*_axis_problems(params), *_variant_problems(params), *_override_problems(raw)]
+    if not problems:  # of sections that are valid with their overrides
+        problems = _baseline_problems(params)
     if problems:
         raise _as_one_error(origin, problems)
     return params
@@ -580,13 +575,25 @@ def _axis_problems(params: Params) -> list[str]:
 def _taken(name: str, params: Params) -> list[str]:
     """Why a baseline may not have a name: rows and folders go by it."""
     reasons = ["a variant has it too"] if name in params.variants else []
-    return reasons + (["it stands for a yardstick"] if name in _RESERVED_VARIANTS else [])
+    return reasons + (["it is taken in the report"] if name in _RESERVED_NAMES else [])
+
+
+def _baseline_problems(params: Params) -> list[str]:
+    problems = []
+    for name, spec in params.baseline_specs.items():
+        width = params.sequential_of(name).hidden_size
+        if not isinstance(spec, GRU4RecSpec) and width % spec.num_heads:
+            problems.append(
+                f"baseline_specs.{name}.num_heads={spec.num_heads}: must divide "
+                f"sequential.hidden_size={width}; change either"
+            )
+    return problems
 
 
 def _variant_problems(params: Params) -> list[str]:
     problems = []
     for name in params.variants:
-        if name in _RESERVED_VARIANTS:
+        if name in _RESERVED_NAMES:
             problems.append(
                 f"variants={name}: the name stands for a yardstick in the report; use another"
             )

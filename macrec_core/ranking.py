@@ -25,12 +25,14 @@ class Cases:
         targets: [U] item ids.
         items: flat item ids of the histories.
         offsets: [U + 1]; case u's history is `items[offsets[u]:offsets[u + 1]]`, never empty.
+        num_left_out: users that a limit has left out.
     """
 
     users: NDArray[np.int64]
     targets: NDArray[np.int64]
     items: NDArray[np.int64]
     offsets: NDArray[np.int64]
+    num_left_out: int = 0
 
     def __len__(self) -> int:
         return len(self.users)
@@ -60,9 +62,8 @@ class Cases:
         """The same with the last `count` items of each history."""
         kept = self.ages < count
         lengths = np.minimum(np.diff(self.offsets), count)
-        return Cases(
-            self.users, self.targets, self.items[kept], np.concatenate([[0], np.cumsum(lengths)])
-        )
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        return Cases(self.users, self.targets, self.items[kept], offsets, self.num_left_out)
 
 
 @dataclass(frozen=True)

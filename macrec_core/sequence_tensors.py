@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +12,8 @@ import pyarrow.compute as pc
 import torch
 from numpy.typing import NDArray
 
+from macrec_core.errors import MacrecError
+from macrec_core.ranking import Cases
 from macrec_core.recommender.evaluation import Decodable
 from macrec_core.recommender.packing import Sequences
 from macrec_core.recommender.training import TrainingData
@@ -107,6 +110,25 @@ def evaluation_data(
             torch.from_numpy(vocabulary.level_offsets(modality)),
         )
     return EvaluationData(parts, users, targets, left_out)
+
+
+def check_same_users(data: EvaluationData, cases: Cases, path: Path) -> None:
+    """Of two inputs that are joined row by row.
+
+    Args:
+        data: of seq2seq data.
+        cases: of interactions.
+        path: of the seq2seq data.
+
+    Raises:
+        MacrecError: they do not hold the same users and targets.
+    """
+    same = np.array_equal(data.users, cases.users) and np.array_equal(data.targets, cases.targets)
+    if not same:
+        raise MacrecError(
+            f"{path}: its {len(data.users)} test users and targets are not those of the "
+            f"interactions ({len(cases)}); run build_seq2seq again"
+        )
 
 
 def _sequences(table: pa.Table) -> Sequences:

@@ -121,11 +121,11 @@ def _item_knn(
     shape = (int(users.max(initial=-1)) + 1, num_items)
     bought = sparse.csr_matrix((np.ones(len(users), dtype=np.float32), (users, items)), shape=shape)
     bought.data[:] = 1.0  # however often
-    together = (bought.T @ bought).tocsr()
-    norms = np.sqrt(together.diagonal())
+    bought_by_both = (bought.T @ bought).tocsr()
+    norms = np.sqrt(bought_by_both.diagonal())
     scale = sparse.diags(np.divide(1, norms, out=np.zeros_like(norms), where=norms > 0))
-    together.setdiag(0.0)
-    cosines = (scale @ together @ scale).tocsr()
+    bought_by_both.setdiag(0.0)
+    cosines = (scale @ bought_by_both @ scale).tocsr()
     recent = cases.recent(params.max_history)
     weights = (params.recency_decay**recent.ages).astype(np.float32)
     histories = sparse.csr_matrix(

@@ -40,7 +40,7 @@ def main(
     from macrec_core.recommender.hugging_face import load_t5
     from macrec_core.runtime import start
     from macrec_core.semantic_ids import Vocabulary
-    from macrec_core.sequence_tensors import evaluation_data
+    from macrec_core.sequence_tensors import check_same_users, evaluation_data
 
     runtime = start(params.runtime, shared=True)
     vocabulary = Vocabulary.from_json(read_json(seq2seq / "vocabulary.json"))
@@ -49,6 +49,7 @@ def main(
     data = evaluation_data(table, "test", codes, vocabulary, params.eval.max_users)
     bought = read_artifact(interactions, schemas.INTERACTIONS)
     cases = cases_of(bought, "test", params.eval.max_users)
+    check_same_users(data, cases, seq2seq / "eval.parquet")
     with Console(shown=runtime.processes.first) as console:
         result = evaluate_recommender(
             load_t5(recommender), data.modalities, data.targets, params.eval, runtime, console,
@@ -63,7 +64,7 @@ def main(
         "variant": variant,
         "seed": seed,
         "users": len(data.users),
-        "users_left_out": data.num_left_out,
+        "users_left_out": cases.num_left_out,
         "targets_bought_before": cases.num_repeated,
         **figures(result),
     }

@@ -47,6 +47,7 @@ def main(
         "variant": baseline,
         "seed": seed,
         "users": len(cases),
+        "users_left_out": cases.num_left_out,
         "targets_bought_before": cases.num_repeated,
         **figures(result),
     }

@@ -48,6 +48,7 @@ def main(
     report: dict[str, object] = {
         "dataset": dataset,
         "users": len(cases),
+        "users_left_out": cases.num_left_out,
         "targets_bought_before": cases.num_repeated,
     }
     expected = random_metrics(len(item_keys), cases)

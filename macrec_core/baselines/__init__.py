@@ -1,4 +1,1 @@
-"""Sequence encoders that recommend by scoring every item: what Table 2 compares with.
-
-Everything here needs torch and numpy alone, as the generative recommender does.
-"""
+"""Sequence encoders that recommend by scoring every item: what Table 2 compares with."""

@@ -15,17 +15,20 @@ from macrec_core.runtime import sent
 class BERT4Rec(NextItemModel):
     """Every place sees all; masked items are guessed, and at the end the one after the last.
 
-    Trained on each history with its target as the last item: every item is masked with
-    probability `mask_ratio`, and where none is drawn, the last one, as at inference.
+    Trained on each history with its target as the last item. A share of the examples,
+    `last_item_ratio`, masks the last item alone, as at inference; in the others every item is
+    masked with probability `mask_ratio`, and where none is drawn, the last one.
     """
 
-    def __init__(self, shape: Shape, mask_ratio: float) -> None:
+    def __init__(
+        self, shape: Shape, num_heads: int, mask_ratio: float, last_item_ratio: float
+    ) -> None:
         super().__init__(shape.num_items)
-        self.mask_ratio = mask_ratio
+        self.mask_ratio, self.last_item_ratio = mask_ratio, last_item_ratio
         # Items, padding, mask.
         self.items = nn.Embedding(shape.num_items + 2, shape.hidden_size)
         # A history and the item after it.
-        self.transformer = Transformer(shape, shape.max_history + 1)
+        self.transformer = Transformer(shape, num_heads, shape.max_history + 1)
         self.dense = nn.Linear(shape.hidden_size, shape.hidden_size)
         self.dense_norm = nn.LayerNorm(shape.hidden_size)
         self.item_bias = nn.Parameter(torch.zeros(shape.num_items))
@@ -55,8 +58,9 @@ class BERT4Rec(NextItemModel):
         places = torch.arange(width)
         masked = torch.rand(len(lengths), width, generator=draws) < self.mask_ratio
         masked &= places < lengths[:, None]
-        nothing = ~masked.any(dim=1, keepdim=True)
-        return masked | (nothing & (places == lengths[:, None] - 1))
+        only_last = torch.rand(len(lengths), 1, generator=draws) < self.last_item_ratio
+        only_last |= ~masked.any(dim=1, keepdim=True)
+        return torch.where(only_last, places == lengths[:, None] - 1, masked)
 
     def _extended(self, batch: Batch, following: Tensor) -> Tensor:
         """[B, T + 1]: histories with one more item."""

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from macrec_core.baselines.histories import Histories
 from macrec_core.baselines.model import NextItemModel
+from macrec_core.errors import MacrecError
 from macrec_core.full_ranking import rank_all_items
 from macrec_core.ranking import Cases, Evaluation
 from macrec_core.runtime import Runtime
@@ -30,7 +31,16 @@ def evaluate_sequence_model(
         cases: users, targets and whole histories.
         length: items of a list.
         runtime: where to compute.
+
+    Raises:
+        MacrecError: the model does not know an item.
     """
+    largest = int(cases.items.max(initial=-1))
+    if largest >= model.num_items:
+        raise MacrecError(
+            f"{name}: the interactions name item {largest}, the model knows 0..."
+            f"{model.num_items - 1}; run train_baseline again"
+        )
     model.to(runtime.device).eval()
     histories = histories.to(runtime.device)
 

@@ -23,8 +23,9 @@ class GRU4Rec(NextItemModel):
         self.dropout = shape.dropout
         self.items = nn.Embedding(shape.num_items + 1, shape.hidden_size)
         self.network = nn.GRU(
-            shape.hidden_size, shape.inner_size, shape.num_layers, batch_first=True
-        )
+            shape.hidden_size, shape.inner_size, shape.num_layers, batch_first=True,
+            dropout=shape.dropout if shape.num_layers > 1 else 0.0,
+        )  # fmt: skip
         self.dense = nn.Linear(shape.inner_size, shape.hidden_size)
 
     def initialise(self, draws: torch.Generator) -> None:

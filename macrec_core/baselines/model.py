@@ -49,7 +49,3 @@ class NextItemModel(nn.Module, ABC):
             draws: CPU generator for whatever a model samples.
         """
         return functional.cross_entropy(self.scores(batch), batch.targets, reduction="sum")
-
-    def num_losses(self, batch: Batch) -> int:
-        """Terms of that sum."""
-        return len(batch.targets)

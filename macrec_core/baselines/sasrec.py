@@ -16,10 +16,10 @@ from macrec_core.baselines.transformer import Shape, Transformer, causal
 class SASRec(NextItemModel):
     """Each place sees itself and what came before; the last one's state is the history's vector."""
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: Shape, num_heads: int) -> None:
         super().__init__(shape.num_items)
         self.items = nn.Embedding(shape.num_items + 1, shape.hidden_size)
-        self.transformer = Transformer(shape, shape.max_history)
+        self.transformer = Transformer(shape, num_heads, shape.max_history)
 
     def represent(self, batch: Batch) -> Tensor:
         """See `NextItemModel`."""

@@ -80,11 +80,11 @@ def load_model(folder: Path) -> tuple[NextItemModel, SequentialParams]:
 
 def _bare(spec: BaselineSpec, params: SequentialParams, num_items: int) -> NextItemModel:
     shape = Shape(
-        num_items, params.hidden_size, params.num_layers, params.num_heads, params.inner_size,
-        params.dropout, params.max_history,
+        num_items, params.hidden_size, params.num_layers, params.inner_size, params.dropout,
+        params.max_history,
     )  # fmt: skip
     if spec.model == "sasrec":
-        return SASRec(shape)
+        return SASRec(shape, spec.num_heads)
     if spec.model == "bert4rec":
-        return BERT4Rec(shape, spec.mask_ratio)
+        return BERT4Rec(shape, spec.num_heads, spec.mask_ratio, spec.last_item_ratio)
     return GRU4Rec(shape)

@@ -28,8 +28,8 @@ log = logging.getLogger(__name__)
 
 # A batch passes in so many parts of like length, which saves most of the filler.
 _PARTS = 4
-# Users ranked at a time.
-_VALIDATION_ROWS = 2048
+# Scores of validation items at a time.
+_SCORES = 2**24
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,6 @@ class TrainedModel:
     stopped_by: str
 
 
-@out_of_memory_names("lower sequential.batch_size")
 def train_sequence_model(
     model: NextItemModel,
     train: Histories,
@@ -76,8 +75,15 @@ def train_sequence_model(
         progress: counts epochs.
 
     Raises:
-        MacrecError: the loss is not finite, or memory does not suffice.
+        MacrecError: there is nothing to learn from or to choose by, the loss is not finite, or
+            memory does not suffice.
     """
+    for what, part in (("training", train), ("validation", validation)):
+        if not len(part):
+            raise MacrecError(
+                f"{what}: 0 examples, at least 1 is needed; users need four interactions or more "
+                "(filter.k_core)"
+            )
     model.to(runtime.device)
     optimizer = AdamW(
         model.parameters(), params.learning_rate, weight_decay=params.weight_decay, fused=True
@@ -103,7 +109,8 @@ def train_sequence_model(
     found = len(history)
     while not (stopped_by := _stopped_by(history, best_epoch, params)):
         epoch = len(history)
-        loss = _epoch(model, optimizer, train, params, seed, epoch, runtime, checkpoints)
+        with out_of_memory_names("lower sequential.batch_size"):
+            loss = _epoch(model, optimizer, train, params, seed, epoch, runtime, checkpoints)
         values = ranking_metrics(ranks_of_targets(model, validation))
         updates = (epoch + 1.0) * math.ceil(len(train) / params.batch_size)
         history.append({"epoch": epoch + 1.0, "update": updates, "loss": loss, **values})
@@ -171,7 +178,7 @@ def ranks_of_targets(model: NextItemModel, cases: Histories) -> np.ndarray[Any, 
     model.eval()
     ranks = []
     order = torch.argsort(cases.lengths, stable=True)
-    for rows in order.split(_VALIDATION_ROWS):
+    for rows in order.split(max(1, _SCORES // model.num_items)):
         batch = cases.batch(rows)
         scores = model.scores(batch)
         own = scores.gather(1, batch.targets[:, None])

@@ -20,7 +20,6 @@ class Shape:
         num_items: N.
         hidden_size: d.
         num_layers: blocks.
-        num_heads: of d / heads each.
         inner_size: width of the feed-forward layer.
         dropout: of embeddings, attention and both sublayers' outputs.
         max_history: T, positions.
@@ -29,7 +28,6 @@ class Shape:
     num_items: int
     hidden_size: int
     num_layers: int
-    num_heads: int
     inner_size: int
     dropout: float
     max_history: int
@@ -38,10 +36,10 @@ class Shape:
 class Block(nn.Module):
     """Self-attention and feed-forward layer, each added and normalised."""
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: Shape, num_heads: int) -> None:
         super().__init__()
         width = shape.hidden_size
-        self.num_heads, self.dropout = shape.num_heads, shape.dropout
+        self.num_heads, self.dropout = num_heads, shape.dropout
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
         self.attention_norm = nn.LayerNorm(width, _NORM_EPSILON)
@@ -54,7 +52,8 @@ class Block(nn.Module):
 
         Args:
             states: of every place.
-            closed: [B or 1, 1, T, T] bool, whether a place (third) must not see another (last).
+            closed: [B or 1, 1, T or 1, T] bool, whether a place (third) must not see another
+                (last).
         """
         size, length, width = states.shape
         heads = self.qkv(states).view(size, length, 3, self.num_heads, -1)
@@ -75,12 +74,12 @@ class Block(nn.Module):
 class Transformer(nn.Module):
     """Positions, blocks and what precedes them."""
 
-    def __init__(self, shape: Shape, num_positions: int) -> None:
+    def __init__(self, shape: Shape, num_heads: int, num_positions: int) -> None:
         super().__init__()
         self.dropout = shape.dropout
         self.positions = nn.Embedding(num_positions, shape.hidden_size)
         self.norm = nn.LayerNorm(shape.hidden_size, _NORM_EPSILON)
-        self.blocks = nn.ModuleList(Block(shape) for _ in range(shape.num_layers))
+        self.blocks = nn.ModuleList(Block(shape, num_heads) for _ in range(shape.num_layers))
 
     def forward(self, embedded: Tensor, closed: Tensor) -> Tensor:
         """States [B, T, d] of embedded items [B, T, d]; `closed` as in `Block`."""

@@ -9,6 +9,7 @@ as `generate` does: normalising over the allowed codes would change the ranking.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from macrec_core.recommender.attention import merge_heads
-from macrec_core.recommender.cross_attention import keys_values, project
+from macrec_core.recommender.cross_attention import Attended, keys_values, project
 from macrec_core.recommender.kernels import rms_norm
 from macrec_core.recommender.packing import Packed
 from macrec_core.recommender.t5 import (
@@ -39,39 +40,53 @@ class Beams:
     Attributes:
         ids: [U, b] int64, index of a distinct ID of the trie; -1 where fewer than b IDs exist.
         log_probs: [U, b] float32, log-probability of the codes and the end token; -inf there.
-        unseen: the same search without some IDs, which may find fewer; None where none were named.
     """
 
     ids: Tensor
     log_probs: Tensor
-    unseen: Beams | None = None
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Encoded histories with what all searches over them share.
+
+    Attributes:
+        encoded: rows of U histories.
+        cross: of each decoder layer, what its attention to them needs.
+    """
+
+    encoded: Encoded
+    cross: Sequence[Attended]
+
+
+@torch.no_grad()
+def prepare(model: T5, source: Packed) -> Prepared:
+    """Encode U histories, once for however many beams and searches."""
+    encoded = model.encode(source)
+    cross = keys_values(model.decoder.layers, encoded.rows, encoded.layout, model.shape.num_heads)
+    return Prepared(encoded, cross)
 
 
 class _Decoder:
-    """T5's decoder one token at a time for U histories of b beams each, or twice b at last.
+    """T5's decoder one token at a time for U histories of b beams each.
 
     Every token decoded so far keeps its slot, keys and values are never moved; which slots a
     beam descends from is a mask. A history's beams then attend in one matrix product.
     """
 
-    def __init__(
-        self, model: T5, encoded: Encoded, num_beams: int, num_levels: int, twice: bool
-    ) -> None:
+    def __init__(self, model: T5, source: Prepared, num_beams: int, num_tokens: int) -> None:
         self._model = model
-        self._users = encoded.layout.count
+        self._users = source.encoded.layout.count
         shape, heads = model.shape, model.shape.num_heads
-        rows, layout = encoded.rows, encoded.layout
-        # Shared by the beams of a history.
-        self._cross = keys_values(model.decoder.layers, rows, layout, heads)
-        # The start, a token a level, and of two searches as many again at the last level.
-        slots = 1 + (num_levels + twice) * num_beams
+        rows = source.encoded.rows
+        self._cross = source.cross
+        slots = 1 + (num_tokens - 1) * num_beams
         # Of each layer, for each history, head and slot.
         self._keys, self._values = (
             rows.new_empty(shape.num_layers, self._users, heads, slots, shape.d_kv)
             for _ in range(2)
         )
-        # [H, tokens, tokens]
-        self._bias = model.decoder.bias(num_levels + 1, bidirectional=False)
+        self._bias = model.decoder.bias(num_tokens, bidirectional=False)  # [H, tokens, tokens]
         self._places = torch.zeros(slots, dtype=torch.long, device=rows.device)  # of each slot
         self._reached = torch.ones(self._users, 1, 0, dtype=torch.bool, device=rows.device)
         self._step = 0
@@ -116,67 +131,54 @@ class _Decoder:
 @torch.no_grad()
 def beam_search(
     model: T5,
-    source: Packed,
+    source: Prepared,
     trie: Trie,
     level_offsets: Tensor,
     num_beams: int,
-    seen: Tensor | None = None,
+    exhausted: Sequence[Tensor] | None = None,
 ) -> Beams:
     """The `num_beams` most probable existing IDs for each history.
 
-    With IDs to leave out two searches share their work: they part only when a last code would
-    complete such an ID.
-
     Args:
         model: T5.
-        source: U histories.
+        source: U histories, from `prepare`.
         trie: existing IDs, on the same device.
         level_offsets: [L] token id of code 0 at each level.
         num_beams: b; the search keeps b prefixes at each level, however many exist.
-        seen: [U, any number] IDs of the trie to leave out of `unseen`, ascending, filled up with
-            numbers of no ID; None for no such search.
+        exhausted: nodes that each history leaves out at each level, as `Trie.exhausted` gives
+            them; the search is then that of a tree without them.
     """
-    users, device = source.count, source.tokens.device
-    decoder = _Decoder(model, model.encode(source), num_beams, len(trie.levels), seen is not None)
+    users, device = source.encoded.layout.count, source.encoded.rows.device
+    decoder = _Decoder(model, source, num_beams, len(trie.levels) + 1)
     tokens = torch.full((users, 1), START_ID, device=device)
     nodes = torch.zeros((users, 1), dtype=torch.long, device=device)
     scores = torch.zeros((users, 1), device=device)
     for depth, (level, offset) in enumerate(zip(trie.levels, level_offsets.tolist(), strict=True)):
         logits = model.logits(decoder.step(tokens))
         numbers, codes, exist = level.children(nodes)  # [U, b, children]
+        if exhausted is not None:
+            exist &= ~_among(numbers, exhausted[depth])
         chosen = logits.gather(1, codes.flatten(end_dim=1) + offset).view(codes.shape)
         total = logits.logsumexp(dim=1).view(users, -1, 1)
-        candidates = (scores[:, :, None] + chosen - total).masked_fill(~exist, _DEAD).flatten(1)
-        width = candidates.shape[1]
-        scores, best = candidates.topk(min(num_beams, width), dim=1)
-        if seen is not None and depth == len(trie.levels) - 1:
-            candidates = candidates.masked_fill(_among(numbers.flatten(1), seen), _DEAD)
-            unseen_scores, unseen = candidates.topk(min(num_beams, width), dim=1)
-            scores, best = torch.cat([scores, unseen_scores], 1), torch.cat([best, unseen], 1)
+        candidates = (scores[:, :, None] + chosen - total).masked_fill(~exist, _DEAD)
+        width = candidates.shape[1] * candidates.shape[2]
+        scores, best = candidates.view(users, width).topk(min(num_beams, width), dim=1)
         # Where fewer prefixes exist than beams, the rest are dead: no node, no probability.
-        nodes = numbers.flatten(1).gather(1, best).masked_fill(scores == _DEAD, -1)
-        tokens = codes.flatten(1).gather(1, best) + offset
-        decoder.reorder(best // numbers.shape[2])
+        nodes = numbers.view(users, width).gather(1, best).masked_fill(scores == _DEAD, -1)
+        tokens = codes.view(users, width).gather(1, best) + offset
+        decoder.reorder(best // candidates.shape[2])
     logits = model.logits(decoder.step(tokens))
     scores = scores + (logits[:, END_ID] - logits.logsumexp(dim=1)).view(users, -1)
-    if seen is None:
-        return _sorted(nodes, scores, num_beams)
-    half = scores.shape[1] // 2
-    unseen_beams = _sorted(nodes[:, half:], scores[:, half:], num_beams)
-    return _sorted(nodes[:, :half], scores[:, :half], num_beams, unseen_beams)
-
-
-def _among(numbers: Tensor, sorted_rows: Tensor) -> Tensor:
-    """Whether each number [U, n] is one of its row's [U, s], which ascend."""
-    places = torch.searchsorted(sorted_rows, numbers).clamp(max=sorted_rows.shape[1] - 1)
-    return sorted_rows.gather(1, places) == numbers
-
-
-def _sorted(nodes: Tensor, scores: Tensor, num_beams: int, unseen: Beams | None = None) -> Beams:
     scores, order = scores.sort(dim=1, descending=True, stable=True)
     missing = (0, num_beams - scores.shape[1])  # a tree with fewer prefixes than beams
     return Beams(
         functional.pad(nodes.gather(1, order), missing, value=-1),
         functional.pad(scores, missing, value=_DEAD),
-        unseen,
     )
+
+
+def _among(numbers: Tensor, sorted_rows: Tensor) -> Tensor:
+    """Whether each number [U, b, n] is one of its row's [U, s], which ascend."""
+    flat = numbers.flatten(1)
+    places = torch.searchsorted(sorted_rows, flat).clamp(max=sorted_rows.shape[1] - 1)
+    return (sorted_rows.gather(1, places) == flat).view(numbers.shape)

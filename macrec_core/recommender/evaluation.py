@@ -13,7 +13,7 @@ from torch import Tensor
 
 from macrec_core.memory import out_of_memory_names
 from macrec_core.ranking import ENSEMBLE, Cases, Evaluation, Ranking, without_seen
-from macrec_core.recommender.decoding import Beams, beam_search
+from macrec_core.recommender.decoding import beam_search, prepare
 from macrec_core.recommender.frozen import freeze
 from macrec_core.recommender.fusion import expand_beams, fuse, target_ranks
 from macrec_core.recommender.packing import Sequences
@@ -67,8 +67,7 @@ def evaluate_recommender(
     progress.start("histories decoded", own * len(modalities))
     found, unseen = {}, {}
     for name, part in modalities.items():
-        seen = None if cases is None else part.trie.exhausted(cases)
-        found[name], without = _decode(model, part, seen, params, runtime, progress)
+        found[name], without = _decode(model, part, cases, params, runtime, progress)
         if cases is not None and without is not None:
             # Of an ambiguous ID some items may be left.
             unseen[name] = without_seen(without, cases)
@@ -95,18 +94,19 @@ def _evaluated(
 def _decode(
     model: T5,
     part: Decodable,
-    seen: Tensor | None,
+    cases: Cases | None,
     params: EvalParams,
     runtime: Runtime,
     progress: Progress,
 ) -> tuple[Ranking, Ranking | None]:
-    """A modality's list, and the one without seen IDs."""
+    """A modality's list, and that of a search without IDs all of whose items were bought."""
     source, trie = part.source.to(runtime.device), part.trie.to(runtime.device)
     count, device = len(source), runtime.device
-    seen = None if seen is None else seen.to(device)
+    exhausted = () if cases is None else part.trie.exhausted(cases)
+    exhausted = tuple(nodes.to(device) for nodes in exhausted)
     # Longest first, so that little is padded; written back in the users' order.
     order = torch.argsort(source.lengths, descending=True, stable=True)
-    searches = 1 if seen is None else 2
+    searches = 1 if cases is None else 2
     # IDs from 1 on, so that zero says nothing found: the processes' findings add up.
     ids = torch.zeros(searches, count, params.num_beams, dtype=torch.long, device=device)
     log_probs = torch.zeros(searches, count, params.num_beams, device=device)
@@ -115,15 +115,14 @@ def _decode(
             if not len(rows):  # more processes than users
                 continue
             users = sent(rows, device)
-            beams: Beams | None = beam_search(
-                model, source.packed(rows), trie, part.level_offsets, params.num_beams,
-                None if seen is None else seen[users],
-            )  # fmt: skip
+            histories = prepare(model, source.packed(rows))
             for search in range(searches):
-                assert beams is not None
+                left_out = [nodes[users] for nodes in exhausted] if search else None
+                beams = beam_search(
+                    model, histories, trie, part.level_offsets, params.num_beams, left_out
+                )
                 ids[search, users] = beams.ids + 1
                 log_probs[search, users] = beams.log_probs.masked_fill(beams.ids < 0, 0.0)
-                beams = beams.unseen
             progress.advance(len(rows))
     runtime.processes.sum_([ids])
     runtime.processes.sum_([log_probs])

@@ -67,25 +67,29 @@ class Trie:
         """Distinct IDs."""
         return len(self.member_offsets) - 1
 
-    def exhausted(self, cases: Cases) -> Tensor:
-        """IDs all of whose items each user has bought before.
+    def exhausted(self, cases: Cases) -> tuple[Tensor, ...]:
+        """Prefixes and IDs all of whose items each user has bought before.
 
         Returns:
-            [U, most of a user], ascending, filled up with `num_ids`.
+            For each level nodes [U, most of a user] of the next length, ascending, filled up with
+            a number of no node.
         """
         sizes = np.diff(self.member_offsets)
         id_of = np.empty(len(self.members), dtype=np.int64)
         id_of[self.members] = np.repeat(np.arange(self.num_ids), sizes)
         # Each item once, however often it was bought.
         bought = np.unique(cases.rows * len(id_of) + cases.items)
-        keys = bought // len(id_of) * self.num_ids + id_of[bought % len(id_of)]
-        keys, items = np.unique(keys, return_counts=True)
-        keys = keys[items == sizes[keys % self.num_ids]]
-        users = keys // self.num_ids
-        counts = np.bincount(users, minlength=len(cases))
-        filled = np.full((len(cases), max(1, int(counts.max(initial=0)))), self.num_ids)
-        filled[np.arange(filled.shape[1]) < counts[:, None]] = keys % self.num_ids
-        return torch.from_numpy(filled)
+        users, nodes = bought // len(id_of), id_of[bought % len(id_of)]
+        rows = []
+        for level in reversed(self.levels):
+            # So far every node counted its items; a node is exhausted when all are bought.
+            keys, found = np.unique(users * len(sizes) + nodes, return_counts=True)
+            whole = keys[found == sizes[keys % len(sizes)]]
+            rows.append(_padded(whole // len(sizes), whole % len(sizes), len(cases), len(sizes)))
+            children = np.diff(level.first_child.numpy())
+            parents = np.repeat(np.arange(len(children)), children)
+            sizes, nodes = np.bincount(parents, sizes).astype(np.int64), parents[nodes]
+        return tuple(reversed(rows))
 
     def to(self, device: torch.device) -> Trie:
         """The same with its levels on another device."""
@@ -118,3 +122,13 @@ def build_trie(codes: NDArray[np.int32]) -> Trie:
         )
         starts = following
     return Trie(tuple(levels), order, np.append(starts, len(codes)))
+
+
+def _padded(
+    users: NDArray[np.int64], nodes: NDArray[np.int64], num_users: int, filler: int
+) -> Tensor:
+    """Nodes of each user side by side, of pairs sorted by user and node."""
+    counts = np.bincount(users, minlength=num_users)
+    filled = np.full((num_users, max(1, int(counts.max(initial=0)))), filler)
+    filled[np.arange(filled.shape[1]) < counts[:, None]] = nodes
+    return torch.from_numpy(filled)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from macrec_core.metrics import ndcg
-from macrec_core.recommender.decoding import beam_search
+from macrec_core.recommender.decoding import beam_search, prepare
 from macrec_core.recommender.frozen import freeze
 from macrec_core.recommender.fusion import expand_beams, target_ranks
 from macrec_core.recommender.losses import next_token_loss
@@ -76,7 +76,8 @@ def validation_ndcg(model: T5, data: Validation, runtime: Runtime) -> float:
         ranks = torch.zeros(len(targets), dtype=torch.long)
         trie, offsets = data.tries[modality], data.level_offsets[modality]
         for rows in _by_length(source, runtime):
-            beams = beam_search(model, source.packed(rows), trie, offsets, _BEAMS)
+            histories = prepare(model, source.packed(rows))
+            beams = beam_search(model, histories, trie, offsets, _BEAMS)
             ranking = expand_beams(
                 beams.ids.cpu().numpy(), beams.log_probs.cpu().numpy(), trie, len(offsets) + 1, 1.0
             )

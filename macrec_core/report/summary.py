@@ -27,7 +27,7 @@ def summarise(
     as the variant's own. The standard deviation is left out where a single seed gives none.
 
     Args:
-        cells: what was measured of variants.
+        cells: what was measured of variants and baselines.
         datasets: what was measured of whole datasets.
         exclude_seen: whether the headline is that without items bought before.
     """
@@ -60,7 +60,9 @@ def results_table(
 ) -> str:
     """Markdown: dataset x variant, with yardsticks for scale, for both sets of candidates.
 
-    A part of the users or a budget that ended the training shows in the row.
+    `variants` are those and baselines, in the order of their rows. "updates" made the exported
+    model; what followed gave no better validation value. A part of the users shows in the row,
+    and so does a budget of updates (`gr.max_steps`) that ended the training.
     """
     names = " / ".join(modalities)
     head = ["dataset", "variant", *[name.upper() for name in RANKING]]
@@ -81,7 +83,9 @@ def _values(cell: Cell, candidates: str) -> dict[str, float]:
     """Numbers of one cell under flat names."""
     values = {name: float(cell.ranking(candidates)[name]) for name in RANKING}
     values["users"] = float(cell.evaluation["users"])
-    values["updates"] = float(cell.recommender["history"][-1]["update"])
+    best = cell.recommender["best_epoch"]
+    values["updates"] = float(cell.recommender["history"][best - 1]["update"])
+    values["targets_bought_before"] = float(cell.evaluation["targets_bought_before"])
     for modality, metrics in _modalities(cell).items():
         values[f"collision_rate_{modality}"] = metrics["collision_rate"]
         values[f"codebook_use_{modality}"] = float(np.mean(metrics["codebook_use"]))

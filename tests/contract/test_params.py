@@ -221,10 +221,18 @@ def test_an_axis_names_a_value_once(raw_params, axis, value):
     )
 
 
-@pytest.mark.parametrize("axis", ["datasets", "variants", "seeds", "modalities"])
+@pytest.mark.parametrize("axis", ["datasets", "seeds", "modalities"])
 def test_an_axis_is_not_empty(raw_params, axis):
     raw_params[axis] = []
     assert any(line.startswith(f"{axis}=[]") for line in problems_of(raw_params))
+
+
+def test_variants_or_baselines_may_be_empty_but_not_both(raw_params):
+    raw_params["variants"] = []
+    assert validate_params(raw_params, "test.yaml").variants == []
+    raw_params["baselines"] = []
+    (problem,) = problems_of(raw_params)
+    assert problem == "variants=[], baselines=[]: nothing to train; name one of either"
 
 
 def test_every_dataset_and_variant_has_its_specification(raw_params):
@@ -240,7 +248,7 @@ def test_every_dataset_and_variant_has_its_specification(raw_params):
 
 @pytest.mark.parametrize(
     ("name", "reason"),
-    [("macrec", "a variant has it too"), ("item_knn", "it stands for a yardstick")],
+    [("macrec", "a variant has it too"), ("item_knn", "it is taken in the report")],
 )
 def test_a_baseline_has_a_name_of_its_own(raw_params, name, reason):
     raw_params["baselines"] = [name]
@@ -249,16 +257,20 @@ def test_a_baseline_has_a_name_of_its_own(raw_params, name, reason):
 
 
 def test_what_a_baseline_changes_is_checked(raw_params):
-    raw_params["baseline_specs"]["sasrec"]["sequential"] = {"num_heads": 5, "droput": 0.1}
+    raw_params["baseline_specs"]["sasrec"]["sequential"] = {"hidden_size": 0, "droput": 0.1}
     raw_params["baseline_specs"]["bert4rec"]["mask_ratio"] = 0.0
     assert problems_of(raw_params) == [
         "baseline_specs.bert4rec.mask_ratio=0.0: Input should be greater than 0",
+        "baseline_specs.sasrec.sequential.hidden_size=0: "
+        "Input should be greater than or equal to 1",
         "baseline_specs.sasrec.sequential.droput=0.1: is unknown: remove it or correct its name",
     ]
-    del raw_params["baseline_specs"]["sasrec"]["sequential"]["droput"]
+    raw_params["baseline_specs"]["sasrec"]["sequential"] = {"hidden_size": 63}
     raw_params["baseline_specs"]["bert4rec"]["mask_ratio"] = 0.5
     (problem,) = problems_of(raw_params)
-    assert "hidden_size=64: is no multiple of num_heads=5" in problem
+    assert problem == (
+        "baseline_specs.sasrec.num_heads=2: must divide sequential.hidden_size=63; change either"
+    )
 
 
 @pytest.mark.parametrize(

@@ -99,7 +99,7 @@ def test_a_finished_training_is_exported_again_and_another_is_not_met(
 
 
 def test_overrides_of_a_baseline_count(run, params_file, tmp_path):
-    specs = {"sasrec": {"model": "sasrec", "sequential": {"max_epochs": 1}}}
+    specs = {"sasrec": {"model": "sasrec", "num_heads": 2, "sequential": {"max_epochs": 1}}}
     params = params_file(baseline_specs=specs)
     assert run("train_baseline", tmp_path, params).exit_code == 0
     assert len(json.loads((tmp_path / "train_baseline.json").read_text())["history"]) == 1

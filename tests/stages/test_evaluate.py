@@ -7,7 +7,7 @@ from itertools import product
 import pytest
 
 from macrec_core import schemas
-from macrec_core.artifacts import read_artifact
+from macrec_core.artifacts import read_artifact, write_artifact
 from macrec_core.recommendations import CANDIDATES
 
 
@@ -109,6 +109,23 @@ def test_users_beyond_the_limit_are_counted(toy_cell, run_stage, params_file, to
     assert result.exit_code == 0, result.output
     figures = json.loads((tmp_path / "m.json").read_text())
     assert (figures["users"], figures["users_left_out"]) == (9, 31)
+
+
+def test_interactions_of_other_users_are_one_line(
+    toy_cell, run_stage, params_file, toy_stage_inputs, make_interactions, tmp_path
+):
+    other = make_interactions([[0, 1, 2, 3], [4, 5, 6]])
+    write_artifact(tmp_path / "interactions.parquet", other, schemas.INTERACTIONS)
+    result = run_stage(
+        "evaluate", dataset="sample", variant="macrec", seed=0, seq2seq=toy_cell / "seq2seq",
+        interactions=tmp_path / "interactions.parquet",
+        semantic_ids=toy_stage_inputs / "semantic_ids.parquet",
+        recommender=toy_cell / "recommender", recommendations=tmp_path / "r.parquet",
+        metrics=tmp_path / "m.json", params=params_file(),
+    )  # fmt: skip
+    assert result.exit_code == 1
+    assert "its 40 test users and targets are not those of the interactions (2)" in result.output
+    assert not (tmp_path / "m.json").exists()
 
 
 def test_a_missing_model_is_one_line(toy_cell, run_stage, params_file, toy_stage_inputs, tmp_path):

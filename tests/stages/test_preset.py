@@ -46,5 +46,5 @@ def test_an_unknown_preset_names_the_known(folder):
     assert result.exit_code == 1
     assert (
         "'papers'" in result.output
-        and "'instruments-baselines', 'instruments-published', 'paper', 'sample'" in result.output
+        and "'instruments-baselines', 'instruments-published', 'paper'" in result.output
     )

@@ -29,16 +29,20 @@ def cells(tmp_path):
         write_json(cell / "train_rqvae.json", {"history": history})
         write_json(cell / "assign_sids.json", {"dataset": "sample", "text": ids, "image": ids})
         epochs = [{"epoch": 1, "update": 9, "rec": 2.0, "validation_loss": 2.1}]
-        trained = {"history": epochs, "stopped_by": "max_steps"}
+        trained = {"history": epochs, "stopped_by": "max_steps", "best_epoch": 1}
         write_json(cell / "train_gr.json", trained)
         baseline = home / "sasrec" / f"s{seed}"
         write_json(baseline / "train_baseline.json", trained)
         lists = {"sasrec": dict.fromkeys(RANKING, hr / 2)}
         write_json(
-            baseline / "evaluate_baseline.json", {"users": 40, **dict.fromkeys(CANDIDATES, lists)}
+            baseline / "evaluate_baseline.json",
+            {"users": 40, "targets_bought_before": 0, **dict.fromkeys(CANDIDATES, lists)},
         )
         lists = {"ensemble": dict.fromkeys(RANKING, hr)}
-        write_json(cell / "evaluate.json", {"users": 40, **dict.fromkeys(CANDIDATES, lists)})
+        write_json(
+            cell / "evaluate.json",
+            {"users": 40, "targets_bought_before": 0, **dict.fromkeys(CANDIDATES, lists)},
+        )
     return tmp_path / "cells"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from pydantic import TypeAdapter
 
 from macrec_core.baselines.histories import held_out_histories, training_histories
@@ -13,11 +14,25 @@ from macrec_core.params import BaselineSpec
 from macrec_core.runtime import generator
 
 SPECS = {
-    "sasrec": {"model": "sasrec", "sequential": {}},
-    "bert4rec": {"model": "bert4rec", "mask_ratio": 0.2, "sequential": {}},
+    "sasrec": {"model": "sasrec", "num_heads": 2, "sequential": {}},
+    "bert4rec": {
+        "model": "bert4rec", "num_heads": 2, "mask_ratio": 0.2, "last_item_ratio": 0.25,
+        "sequential": {},
+    },
     "gru4rec": {"model": "gru4rec", "sequential": {}},
-}
+}  # fmt: skip
 NAMES = list(SPECS)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    """Small tensors: on a busy machine threads would wait for each other more than compute."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 NUM_ITEMS = 30
 
 

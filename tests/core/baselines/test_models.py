@@ -74,8 +74,7 @@ def test_the_loss_is_the_cross_entropy_of_all_items_by_hand(make_model, name):
 
 
 def test_a_block_is_torchs_post_norm_encoder_layer():
-    shape = Shape(10, 16, 1, 4, 24, 0.0, 6)
-    block = Block(shape)
+    block = Block(Shape(10, 16, 1, 24, 0.0, 6), 4)
     initialise(block, torch.Generator().manual_seed(0))
     for weights in block.parameters():
         weights.data += 0.3 * torch.randn_like(weights)
@@ -125,6 +124,7 @@ def test_initial_weights_are_normal_biases_zero_and_norms_one(make_model):
 
 def test_masks_lie_in_the_sequence_and_none_is_without(make_model):
     model = make_model("bert4rec")
+    model.last_item_ratio = 0.0
     lengths = torch.tensor([1, 2, 5, 9] * 500)
     masked = model.draw_masks(lengths, 9, torch.Generator().manual_seed(0))
     assert not masked[torch.arange(9) >= lengths[:, None]].any()
@@ -134,6 +134,16 @@ def test_masks_lie_in_the_sequence_and_none_is_without(make_model):
     # A single item is always masked.
     assert masked[lengths == 1, 0].all()
     assert masked[lengths == 2, 1].float().mean() == pytest.approx(0.2 + 0.8 * 0.8, abs=0.05)
+
+
+def test_a_share_of_the_examples_masks_the_last_item_alone(make_model):
+    model = make_model("bert4rec")  # a quarter
+    lengths = torch.tensor([3, 20] * 2000)
+    masked = model.draw_masks(lengths, 20, torch.Generator().manual_seed(1))
+    last = torch.zeros_like(masked).scatter(1, lengths[:, None] - 1, True)
+    alone = (masked == last).all(dim=1)
+    # Of twenty items that the others mask, the last one alone is drawn one time in 300.
+    assert alone[lengths == 20].float().mean() == pytest.approx(0.25 + 0.75 * 0.0144, abs=0.03)
 
 
 def test_the_loss_of_masked_items_by_hand(make_model, monkeypatch):

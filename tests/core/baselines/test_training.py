@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -109,6 +110,21 @@ def test_the_epoch_that_ranks_best_is_kept_and_patience_ends_the_training(train,
     assert (trained.best_epoch, trained.stopped_by, len(kept)) == (2, "patience", 5)
     for name, weights in weights_of(trained).items():
         assert torch.equal(weights, kept[1][name])
+
+
+def test_nothing_to_learn_from_is_an_error(train, toy, make_model, tiny, tmp_path):
+    empty = replace(toy[0], **{n: getattr(toy[0], n)[:0] for n in ("starts", "lengths", "targets")})
+    for parts, what in (((empty, toy[1]), "training"), ((toy[0], empty), "validation")):
+        with pytest.raises(MacrecError, match=rf"{what}: 0 examples, at least 1 is needed"):
+            train_sequence_model(
+                make_model("sasrec"), *parts, tiny, 0, CPU, Checkpoints(tmp_path, 1e9), Silent()
+            )
+
+
+def test_a_model_of_fewer_items_is_an_error(make_model, toy):
+    _, _, histories, cases = toy
+    with pytest.raises(MacrecError, match=r"name item 29, the model knows 0\.\.\.9; run train"):
+        evaluate_sequence_model("x", make_model("sasrec", 10), histories, cases, 5, CPU)
 
 
 def test_updates_are_counted(train, toy):

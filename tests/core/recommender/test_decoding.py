@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from macrec_core.ranking import Cases
-from macrec_core.recommender.decoding import beam_search
+from macrec_core.recommender.decoding import beam_search, prepare
 from macrec_core.recommender.trie import build_trie
 
 SPECIALS = 6
@@ -32,14 +32,14 @@ class Case:
         tokens = torch.randint(SPECIALS, vocabulary, (users, width), generator=draws)
         self.source = tokens * self.mask
 
-    def search(self, num_beams, source=None, mask=None, seen=None):
+    def search(self, num_beams, source=None, mask=None, cases=None):
+        packed = self.pack(
+            self.source if source is None else source, self.mask if mask is None else mask
+        )
+        exhausted = None if cases is None else self.trie.exhausted(cases)
         return beam_search(
-            self.model,
-            self.pack(
-                self.source if source is None else source, self.mask if mask is None else mask
-            ),
-            self.trie, self.offsets, num_beams, seen,
-        )  # fmt: skip
+            self.model, prepare(self.model, packed), self.trie, self.offsets, num_beams, exhausted
+        )
 
     def allowed(self):
         """What `prefix_allowed_tokens_fn` answers: tokens that continue an existing ID."""
@@ -194,67 +194,70 @@ def test_the_batch_split_changes_nothing(make_t5, hugging_face, pack, make_codes
     torch.testing.assert_close(scores, together.log_probs, rtol=1e-5, atol=1e-5)
 
 
-# ------------------------------------------------------------------------------- seen IDs
+# ------------------------------------------------------------------------- without some items
 
 
-def random_seen(case, rng, most):
-    """IDs that each user has bought, as the search takes them: ascending, filled up."""
-    count = len(case.ids)
-    rows = [np.sort(rng.choice(count, rng.integers(0, most), False)) for _ in case.source]
-    return torch.tensor([[*row, *[count] * (most - len(row))] for row in rows])
+def bought_by(case, rng, most):
+    """Random items that each user has bought."""
+    count = len(case.trie.members)
+    rows = [rng.choice(count, rng.integers(1, most), False) for _ in case.source]
+    return Cases(
+        np.arange(len(rows)), np.zeros(len(rows), dtype=int), np.concatenate(rows),
+        np.cumsum([0, *map(len, rows)]),
+    )  # fmt: skip
 
 
-@pytest.mark.parametrize(("levels", "size", "count"), [(3, 5, 40), (1, 40, 30), (4, 3, 60)])
-def test_with_enough_beams_unseen_ids_are_ranked_exhaustively(
-    make_t5, hugging_face, pack, make_codes, levels, size, count
+@pytest.mark.parametrize(
+    ("levels", "size", "count", "num_beams"),
+    [(3, 5, 40, 4), (4, 3, 60, 10), (1, 40, 30, 5), (4, 8, 80, 20), (3, 4, 50, 60)],
+)
+def test_a_search_without_items_is_that_of_a_tree_without_them(
+    make_t5, hugging_face, pack, make_codes, levels, size, count, num_beams
 ):
-    case = Case(make_t5, hugging_face, pack, make_codes(count, levels, size), size)
-    seen = random_seen(case, np.random.default_rng(3), 9)
-    beams = case.search(count + 5, seen=seen)
-    log_probs = case.every_log_prob()
-    for user in range(len(case.source)):
-        left = np.setdiff1d(np.arange(count), seen[user].numpy())
-        order = left[np.argsort(-log_probs[user, left].numpy())]
-        assert beams.unseen.ids[user, : len(left)].tolist() == order.tolist()
-        assert (beams.unseen.ids[user, len(left) :] == -1).all()
-        assert (beams.unseen.log_probs[user, len(left) :] == -torch.inf).all()
-        torch.testing.assert_close(
-            beams.unseen.log_probs[user, : len(left)], log_probs[user, order], rtol=1e-5, atol=1e-5
+    codes = make_codes(count, levels, size)
+    case = Case(make_t5, hugging_face, pack, codes, size)
+    cases = bought_by(case, np.random.default_rng(3), count - 5)
+    found = case.search(num_beams, cases=cases)
+    for user, history in enumerate(cases.histories):
+        left = np.setdiff1d(np.arange(count), history)
+        # A tree of the other items alone: prefixes that lead to none are not in it.
+        row = case.pack(case.source[user : user + 1], case.mask[user : user + 1])
+        expected = beam_search(
+            case.model, prepare(case.model, row), build_trie(codes[left]), case.offsets, num_beams
         )
+        listed = found.ids[user][found.ids[user] >= 0]
+        wanted = expected.ids[0][expected.ids[0] >= 0]
+        assert len(wanted) > 1
+        names = np.unique(codes, axis=0)[listed], np.unique(codes[left], axis=0)[wanted]
+        assert np.array_equal(*names)
+        torch.testing.assert_close(
+            found.log_probs[user, : len(listed)], expected.log_probs[0, : len(wanted)],
+            rtol=1e-5, atol=1e-5,
+        )  # fmt: skip
 
 
-@pytest.mark.parametrize("num_beams", [1, 5, 20])
-def test_leaving_out_seen_ids_changes_nothing_of_the_other_search(
-    make_t5, hugging_face, pack, make_codes, num_beams
+def test_who_has_bought_nothing_that_is_listed_gets_the_same_list(
+    make_t5, hugging_face, pack, make_codes
 ):
     case = Case(make_t5, hugging_face, pack, make_codes(80, 4, 8), 8)
-    seen = random_seen(case, np.random.default_rng(4), 20)
-    plain, both = case.search(num_beams), case.search(num_beams, seen=seen)
-    assert plain.unseen is None
-    assert torch.equal(both.ids, plain.ids)
-    torch.testing.assert_close(both.log_probs, plain.log_probs, rtol=1e-5, atol=1e-6)
-    # What is left of the first list stands in the second one, in the same order.
-    for user, row in enumerate(seen.tolist()):
-        found = both.unseen.ids[user][both.unseen.ids[user] >= 0].tolist()
-        assert not set(found) & set(row)
-        assert len(set(found)) == len(found)
-        kept = [i for i in plain.ids[user].tolist() if i not in row]
-        assert [i for i in found if i in kept] == kept
+    plain = case.search(10)
+    worst = case.every_log_prob().argmin(dim=1).numpy()
+    bought = case.trie.members[case.trie.member_offsets[worst]]
+    users = np.arange(len(bought))
+    cases = Cases(users, bought, bought, np.arange(len(bought) + 1))
+    found = case.search(10, cases=cases)
+    assert torch.equal(found.ids, plain.ids)
+    torch.testing.assert_close(found.log_probs, plain.log_probs)
 
 
-def test_who_has_seen_nothing_gets_the_same_list(make_t5, hugging_face, pack, make_codes):
-    case = Case(make_t5, hugging_face, pack, make_codes(80, 4, 8), 8)
-    beams = case.search(10, seen=torch.full((len(case.source), 1), len(case.ids)))
-    assert torch.equal(beams.unseen.ids, beams.ids)
-    torch.testing.assert_close(beams.unseen.log_probs, beams.log_probs)
-
-
-def test_ids_are_exhausted_when_all_their_items_are_bought():
-    # IDs in order: items 1 and 3 share the first one, 0 has the second, 2 the third.
+def test_prefixes_are_exhausted_when_all_items_below_them_are_bought():
+    # IDs in order: items 1 and 3 share 0 0, item 0 has 0 1, item 2 has 1 0.
     trie = build_trie(np.array([[0, 1], [0, 0], [1, 0], [0, 0]], dtype=np.int32))
     cases = Cases(
-        np.arange(4), np.zeros(4, dtype=int), np.array([1, 1, 3, 1, 2, 2, 0, 3]),
-        np.array([0, 2, 5, 6, 8]),
+        np.arange(4), np.zeros(4, dtype=int), np.array([1, 1, 3, 1, 2, 2, 0, 3, 1, 0]),
+        np.array([0, 2, 5, 6, 10]),
     )  # fmt: skip
-    # User 0 has bought item 1 twice and 3 never; user 1 both and item 2; 2 item 2; 3 items 0, 3.
-    assert trie.exhausted(cases).tolist() == [[3, 3], [0, 2], [2, 3], [1, 3]]
+    # User 0 has bought item 1 twice and 3 never; user 1 both and item 2; 2 item 2; 3 all but 2.
+    first, last = trie.exhausted(cases)
+    assert last.tolist() == [[3, 3], [0, 2], [2, 3], [0, 1]]
+    assert first.tolist() == [[2], [1], [1], [0]]

@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from macrec_core.recommender.decoding import beam_search
+from macrec_core.recommender.decoding import beam_search, prepare
 from macrec_core.recommender.frozen import PackedWeight, freeze
 from macrec_core.recommender.losses import next_token_loss
 from macrec_core.recommender.trie import build_trie
@@ -77,8 +77,10 @@ def test_the_given_model_is_as_it_was_and_can_be_trained_on(make_t5, source):
 def test_beam_search_finds_the_same(make_t5, make_codes, source, num_beams):
     model = make_t5(WORDS, scale=2.0)
     trie, offsets = build_trie(make_codes(60, 3, 8)), 2 + 8 * torch.arange(3)
-    expected = beam_search(model, source, trie, offsets, num_beams)
-    found = beam_search(freeze(model), source, trie, offsets, num_beams)
+    expected, found = (
+        beam_search(each, prepare(each, source), trie, offsets, num_beams)
+        for each in (model, freeze(model))
+    )
     assert torch.equal(found.ids, expected.ids)
     torch.testing.assert_close(found.log_probs, expected.log_probs, rtol=1e-5, atol=1e-5)
 

@@ -9,7 +9,7 @@ from macrec_core.checkpoints import Checkpoints
 from macrec_core.errors import MacrecError
 from macrec_core.progress import Silent
 from macrec_core.recommender import updates
-from macrec_core.recommender.decoding import beam_search
+from macrec_core.recommender.decoding import beam_search, prepare
 from macrec_core.recommender.hugging_face import save_t5
 from macrec_core.recommender.losses import next_token_loss
 from macrec_core.recommender.training import new_t5, train_recommender
@@ -48,7 +48,7 @@ def test_a_provable_successor_is_learned(train, successors, committed_params, ma
     validation = data.validation
     source = validation.source["text"].packed(torch.arange(40))
     beams = beam_search(
-        trained.model, source, validation.tries["text"],
+        trained.model, prepare(trained.model, source), validation.tries["text"],
         validation.level_offsets["text"], 5,
     )  # fmt: skip
     trie = validation.tries["text"]

@@ -65,9 +65,8 @@ def test_ndcg_is_that_of_each_user_ranked_alone(model, data, cpu, monkeypatch):
     for modality in data.source:
         trie, offsets = data.tries[modality], data.level_offsets[modality]
         for user in range(USERS):
-            beams = module.beam_search(
-                model, Packed.dense(row_of(data.source[modality], user)), trie, offsets, 10
-            )  # fmt: skip
+            history = module.prepare(model, Packed.dense(row_of(data.source[modality], user)))
+            beams = module.beam_search(model, history, trie, offsets, 10)
             items = trie.members[trie.member_offsets[beams.ids[0].numpy()]].tolist()
             target = int(data.target_items[user])
             place = items.index(target) + 1 if target in items else math.inf

@@ -12,7 +12,15 @@ def cell():
     Without items bought before they are 1.2 times as large.
     """
 
-    def make(variant="macrec", seed=0, hr=0.5, imported=False, users=40, stopped_by="max_epochs"):
+    def make(
+        variant="macrec",
+        seed=0,
+        hr=0.5,
+        imported=False,
+        users=40,
+        stopped_by="max_epochs",
+        best_epoch=2,
+    ):
         history = [
             {"epoch": 1.0, "loss": 9.0, "positives": 0.25},
             {
@@ -44,10 +52,11 @@ def cell():
             scaled = {name: factor * value for name, value in values.items()}
             return {"text": dict.fromkeys(values, 0.0), "ensemble": scaled}
 
-        recommender = {"history": epochs, "stopped_by": stopped_by}
+        recommender = {"history": epochs, "stopped_by": stopped_by, "best_epoch": best_epoch}
         return Cell(
             "toys", variant, seed, None if imported else {"history": history}, ids, recommender,
-            {"users": users, "all_items": lists(figures, 1.0), "unseen_items": lists(figures, 1.2)},
+            {"users": users, "targets_bought_before": 3, "all_items": lists(figures, 1.0),
+             "unseen_items": lists(figures, 1.2)},
         )  # fmt: skip
 
     return make

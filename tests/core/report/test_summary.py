@@ -64,6 +64,9 @@ def test_the_quantizers_last_epoch_is_summarised_and_imported_ids_have_none(cell
     assert learned["codebook_use_text"] == {"mean": 0.75}
     assert learned["least_codebook_use_text"] == {"mean": 0.5}
     assert learned["updates"] == {"mean": 150.0}
+    assert learned["targets_bought_before"] == {"mean": 3.0}
+    early = summarise([cell(best_epoch=1)], [toys], False)["toys"]["macrec"]
+    assert early["updates"] == {"mean": 70.0}
     imported = summarise([cell(imported=True)], [toys], False)["toys"]["macrec"]
     assert "positives" not in imported
     assert imported["collision_rate_image"] == {"mean": 0.25}
