@@ -15,6 +15,10 @@ from ruamel.yaml import YAML
 
 from macrec_core.params import load_params
 
+# As the stages have it, and read when torch loads OpenMP: threads that spin for long make a busy
+# machine crawl.
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
