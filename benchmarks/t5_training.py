@@ -181,7 +181,7 @@ class _Strings:
         return "".join(self._names[tokens[:-1]]), "".join(self._names[target[:-1]])
 
 
-def _tokenizer(added: list[str]) -> Any:  # noqa: ANN401 - untyped
+def _tokenizer(added: list[str]) -> Any:  # noqa: ANN401 - transformers types its calls by no common class
     """A fast tokenizer of as many words as T5's, with the codes added, that ends with </s>."""
     from tokenizers import Tokenizer, models, processors
     from transformers import PreTrainedTokenizerFast

@@ -26,6 +26,7 @@ def cast_table(path: Path, table: pa.Table, contract: Contract) -> pa.Table:
             _check_filled(path, field.name, table.column(field.name))
     try:
         return table.cast(contract.schema)
+    # ValueError: what ArrowInvalid is, for values that the other type cannot hold.
     except (pa.ArrowTypeError, pa.ArrowNotImplementedError, ValueError) as error:
         raise MacrecError(f"{path}: {contract.name} does not fit its schema: {error}") from error
 

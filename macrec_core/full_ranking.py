@@ -38,6 +38,7 @@ def rank_all_items(
     """
     num_items = len(ties)
     whole, unseen = _Lists(name), _Lists(name)
+    case_of = cases.rows  # once: the chunks are many
     size = max(1, _CHUNK // num_items)
     for start in range(0, len(cases), size):
         rows = slice(start, min(len(cases), start + size))
@@ -50,7 +51,7 @@ def rank_all_items(
         targets = cases.targets[rows]
         whole.add(scores, targets, ties, length)
         begin, end = cases.offsets[rows.start], cases.offsets[rows.stop]
-        scores[cases.rows[begin:end] - start, cases.items[begin:end]] = _NEVER
+        scores[case_of[begin:end] - start, cases.items[begin:end]] = _NEVER
         unseen.add(scores, targets, ties, length)
     return whole.evaluation(unseen.evaluation())
 
