@@ -537,21 +537,16 @@ def _axis_problems(params: Params) -> list[str]:
             problems.append(f"{name}={values}: a value occurs twice; name each once")
     if not params.variants and not params.baselines:
         problems.append("variants=[], baselines=[]: nothing to train; name one of either")
-    problems += [
-        f"datasets={name}: has no entry in dataset_specs; add one"
-        for name in params.datasets
-        if name not in params.dataset_specs
-    ]
-    problems += [
-        f"variants={name}: has no entry in variant_specs; add one"
-        for name in params.variants
-        if name not in params.variant_specs
-    ]
-    problems += [
-        f"baselines={name}: has no entry in baseline_specs; add one"
-        for name in params.baselines
-        if name not in params.baseline_specs
-    ]
+    for axis, specs in (
+        ("dataset", params.dataset_specs),
+        ("variant", params.variant_specs),
+        ("baseline", params.baseline_specs),
+    ):
+        problems += [
+            f"{axis}s={name}: has no entry in {axis}_specs; add one"
+            for name in axes[f"{axis}s"]
+            if name not in specs
+        ]
     problems += [
         f"baselines={name}: {reason}; use another name"
         for name in params.baselines

@@ -18,6 +18,7 @@ Dataset = Annotated[str, typer.Option(help="Name of the dataset, an entry of dat
 Variant = Annotated[str, typer.Option(help="Name of the variant, an entry of variant_specs.")]
 Baseline = Annotated[str, typer.Option(help="Name of the baseline, of baseline_specs.")]
 Seed = Annotated[int, typer.Option(help="Random seed of this run.")]
+Recommendations = Annotated[Path, typer.Option(help="Artifact to write, a row a user and list.")]
 ParamsFile = Annotated[Path, typer.Option("--params", help="Parameters file.")]
 DEFAULT_PARAMS = Path("params.yaml")
 

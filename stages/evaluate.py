@@ -7,7 +7,15 @@ from typing import Annotated
 
 import typer
 
-from stages.console import DEFAULT_PARAMS, Console, Dataset, ParamsFile, Seed, Variant
+from stages.console import (
+    DEFAULT_PARAMS,
+    Console,
+    Dataset,
+    ParamsFile,
+    Recommendations,
+    Seed,
+    Variant,
+)
 
 
 def main(
@@ -18,9 +26,7 @@ def main(
     seq2seq: Annotated[Path, typer.Option(help="Folder that build_seq2seq wrote.")],
     semantic_ids: Annotated[Path, typer.Option(help="Semantic IDs of the variant.")],
     recommender: Annotated[Path, typer.Option(help="Folder of the trained model.")],
-    recommendations: Annotated[
-        Path, typer.Option(help="Artifact to write, a row a user and list.")
-    ],
+    recommendations: Recommendations,
     metrics: Annotated[Path, typer.Option(help="JSON file to write.")],
     params_file: ParamsFile = DEFAULT_PARAMS,
 ) -> None:

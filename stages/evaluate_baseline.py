@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from stages.console import DEFAULT_PARAMS, Baseline, Dataset, ParamsFile, Seed
+from stages.console import DEFAULT_PARAMS, Baseline, Dataset, ParamsFile, Recommendations, Seed
 
 
 def main(
@@ -16,9 +16,7 @@ def main(
     seed: Seed,
     interactions: Annotated[Path, typer.Option(help="Interactions of the dataset.")],
     recommender: Annotated[Path, typer.Option(help="Folder of the trained model.")],
-    recommendations: Annotated[
-        Path, typer.Option(help="Artifact to write, a row a user and list.")
-    ],
+    recommendations: Recommendations,
     metrics: Annotated[Path, typer.Option(help="JSON file to write.")],
     params_file: ParamsFile = DEFAULT_PARAMS,
 ) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from stages.console import DEFAULT_PARAMS, Dataset, ParamsFile
+from stages.console import DEFAULT_PARAMS, Dataset, ParamsFile, Recommendations
 
 
 def main(
@@ -16,9 +16,7 @@ def main(
     items: Annotated[Path, typer.Option(help="Items of the dataset.")],
     users: Annotated[Path, typer.Option(help="Users of the dataset.")],
     interactions: Annotated[Path, typer.Option(help="Interactions of the dataset.")],
-    recommendations: Annotated[
-        Path, typer.Option(help="Artifact to write, a row a user and list.")
-    ],
+    recommendations: Recommendations,
     metrics: Annotated[Path, typer.Option(help="JSON file to write.")],
     params_file: ParamsFile = DEFAULT_PARAMS,
 ) -> None:
