@@ -24,11 +24,11 @@ from benchmarks.gpu_measure import Budget, GpuRow, Machine, gpu_row
 from benchmarks.gpu_rqvae import OutOfTimeError
 from benchmarks.gpu_settings import SMALL_EVAL, Eval, Gr
 from macrec_core.checkpoints import Checkpoints
+from macrec_core.fusion import target_ranks
 from macrec_core.metrics import ranking_metrics
 from macrec_core.progress import Silent
 from macrec_core.ranking import ENSEMBLE
 from macrec_core.recommender.evaluation import evaluate_recommender
-from macrec_core.recommender.fusion import target_ranks
 from macrec_core.recommender.t5 import T5
 from macrec_core.recommender.training import TrainingData, new_t5, train_recommender
 from macrec_core.runtime import Runtime, code_files, fingerprint, generator

@@ -7,7 +7,7 @@ reported together as `name=value: rule`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -16,6 +16,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from macrec_core.errors import MacrecError
+from macrec_core.ranking import ENSEMBLE, YARDSTICKS
 
 PositiveInt = Annotated[int, Field(ge=1)]
 NonNegativeInt = Annotated[int, Field(ge=0)]
@@ -318,6 +319,35 @@ class GRU4RecSpec(Section):
 BaselineSpec = Annotated[SASRecSpec | BERT4RecSpec | GRU4RecSpec, Field(discriminator="model")]
 
 
+class EnsembleMember(Section):
+    """A list of an ensemble."""
+
+    source: Name
+    list: Name
+    weight: PositiveFloat
+    smoothing: PositiveFloat | None
+
+
+class EnsembleSpec(Section):
+    """Lists of several recommenders, and how they are united."""
+
+    rule: Literal["mean_plus_found", "mean", "reciprocal_rank"]
+    members: Annotated[list[EnsembleMember], Field(min_length=2)]
+
+    @model_validator(mode="after")
+    def _each_list_once(self) -> Self:
+        lists = [(member.source, member.list) for member in self.members]
+        if len(set(lists)) != len(lists):
+            raise ValueError(f"members={lists}: a list occurs twice; give it more weight instead")
+        smoothed = [m.source for m in self.members if m.smoothing is not None]
+        if self.rule == "reciprocal_rank" and smoothed:
+            raise ValueError(
+                f"members={smoothed}: smoothing changes no rank; use smoothing: null, or another "
+                "rule"
+            )
+        return self
+
+
 class YardstickParams(Section):
     """Rankings without training."""
 
@@ -329,7 +359,9 @@ class YardstickParams(Section):
 class EvalParams(Section):
     """Constrained beam search, ensemble and metrics."""
 
+    split: Literal["test", "valid"]
     num_beams: PositiveInt
+    list_length: PositiveInt
     length_penalty: float
     fusion: Literal["mean_plus_found", "mean", "reciprocal_rank"]
     ambiguous_ids: Literal["pessimistic", "optimistic"]
@@ -366,10 +398,11 @@ class VariantSpec(Section):
         return self
 
 
-# Rows and keys of the report beside variants and baselines.
-_RESERVED_NAMES = frozenset(
-    {"random", "popularity", "last_item", "item_knn", "oracle", "statistics"}
-)
+# Rows, keys and folders beside those of variants, baselines and ensembles.
+_RESERVED_NAMES = {
+    *YARDSTICKS, "random", "oracle", "statistics", "raw", "embeddings", "recommendations",
+    "ensembles",
+}  # fmt: skip
 
 
 class Params(Section):
@@ -380,6 +413,7 @@ class Params(Section):
     imported_datasets: list[Name]
     variants: list[Name]
     baselines: list[Name]
+    ensembles: list[Name]
     seeds: Annotated[list[NonNegativeInt], Field(min_length=1)]
     modalities: Annotated[list[Literal["text", "image"]], Field(min_length=1)]
     dataset_specs: dict[Name, DatasetSpec]
@@ -396,6 +430,7 @@ class Params(Section):
     runtime: RuntimeParams
     variant_specs: dict[Name, VariantSpec]
     baseline_specs: dict[Name, BaselineSpec]
+    ensemble_specs: dict[Name, EnsembleSpec]
 
     def modalities_of(self, variant: str) -> list[str]:
         """The modalities of a variant.
@@ -429,6 +464,19 @@ class Params(Section):
                 f"({sorted(self.baseline_specs)}); add one or correct the name"
             )
         return self.baseline_specs[name]
+
+    def ensemble(self, name: str) -> EnsembleSpec:
+        """What an ensemble is made of.
+
+        Raises:
+            MacrecError: params.yaml has no such ensemble.
+        """
+        if name not in self.ensemble_specs:
+            raise MacrecError(
+                f"ensemble {name!r}: has no entry in ensemble_specs "
+                f"({sorted(self.ensemble_specs)}); add one or correct the name"
+            )
+        return self.ensemble_specs[name]
 
     def sequential_of(self, baseline: str) -> SequentialParams:
         """`sequential` with the baseline's overrides."""
@@ -474,7 +522,10 @@ def validate_params(raw: object, origin: str) -> Params:
         # Overrides are checked on the raw sections, so that they are reported with the rest.
         problems = [_line(e) for e in error.errors()] + _override_problems(raw)
         raise _as_one_error(origin, problems) from error
-    problems = [*_axis_problems(params), *_variant_problems(params), *_override_problems(raw)]
+    problems = [
+        *_axis_problems(params), *_variant_problems(params), *_ensemble_problems(params),
+        *_override_problems(raw),
+    ]  # fmt: skip
     if not problems:  # of sections that are valid with their overrides
         problems = _baseline_problems(params)
     if problems:
@@ -529,6 +580,7 @@ def _axis_problems(params: Params) -> list[str]:
         "datasets": params.datasets,
         "variants": params.variants,
         "baselines": params.baselines,
+        "ensembles": params.ensembles,
         "seeds": params.seeds,
         "modalities": params.modalities,
     }
@@ -541,17 +593,22 @@ def _axis_problems(params: Params) -> list[str]:
         ("dataset", params.dataset_specs),
         ("variant", params.variant_specs),
         ("baseline", params.baseline_specs),
+        ("ensemble", params.ensemble_specs),
     ):
         problems += [
             f"{axis}s={name}: has no entry in {axis}_specs; add one"
             for name in axes[f"{axis}s"]
             if name not in specs
         ]
-    problems += [
-        f"baselines={name}: {reason}; use another name"
-        for name in params.baselines
-        for reason in _taken(name, params)
-    ]
+    for axis, others in (
+        ("baselines", params.variants),
+        ("ensembles", [*params.variants, *params.baselines]),
+    ):
+        problems += [
+            f"{axis}={name}: {reason}; use another name"
+            for name in axes[axis]
+            for reason in _taken(name, others)
+        ]
     if sorted(params.learned_datasets + params.imported_datasets) != sorted(params.datasets):
         problems.append(
             f"datasets={params.datasets}: each must stand in exactly one of learned_datasets "
@@ -567,10 +624,33 @@ def _axis_problems(params: Params) -> list[str]:
     return problems
 
 
-def _taken(name: str, params: Params) -> list[str]:
-    """Why a baseline may not have a name: rows and folders go by it."""
-    reasons = ["a variant has it too"] if name in params.variants else []
+def _taken(name: str, others: Sequence[str]) -> list[str]:
+    """Why a recommender may not have a name: rows and folders go by it."""
+    reasons = ["another recommender has it too"] if name in others else []
     return reasons + (["it is taken in the report"] if name in _RESERVED_NAMES else [])
+
+
+def _ensemble_problems(params: Params) -> list[str]:
+    """Members of the ensembles that run, which must run as well."""
+    problems = []
+    for name in params.ensembles:
+        spec = params.ensemble_specs.get(name)
+        for member in spec.members if spec is not None else ():
+            what = f"ensemble_specs.{name}.members: source {member.source!r}, list {member.list!r}"
+            if member.source in params.variants:
+                variant = params.variant_specs.get(member.source)
+                lists = [*(variant.modalities if variant else ()), ENSEMBLE]
+            elif member.source in {*params.baselines, *YARDSTICKS}:
+                lists = [member.source]
+            else:
+                problems.append(
+                    f"{what}: the source is neither in variants nor in baselines, nor one of "
+                    f"{list(YARDSTICKS)}; add it there or remove it here"
+                )
+                continue
+            if member.list not in lists:
+                problems.append(f"{what}: the source's lists are {lists}; name one of them")
+    return problems
 
 
 def _baseline_problems(params: Params) -> list[str]:

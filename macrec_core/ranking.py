@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 # Name of the list that unites those of all modalities.
 ENSEMBLE = "ensemble"
+# Lists that need no training.
+YARDSTICKS = ("popularity", "last_item", "item_knn")
 
 
 @dataclass(frozen=True)

@@ -126,7 +126,7 @@ def check_same_users(data: EvaluationData, cases: Cases, path: Path) -> None:
     same = np.array_equal(data.users, cases.users) and np.array_equal(data.targets, cases.targets)
     if not same:
         raise MacrecError(
-            f"{path}: its {len(data.users)} test users and targets are not those of the "
+            f"{path}: its {len(data.users)} held-out users and targets are not those of the "
             f"interactions ({len(cases)}); run build_seq2seq again"
         )
 

@@ -39,6 +39,7 @@ COMMANDS = (
     "yardsticks",
     "train_baseline",
     "evaluate_baseline",
+    "ensemble",
     "report",
     "preset",
     "check",

@@ -17,6 +17,7 @@ from macrec_core.errors import MacrecError
 Dataset = Annotated[str, typer.Option(help="Name of the dataset, an entry of dataset_specs.")]
 Variant = Annotated[str, typer.Option(help="Name of the variant, an entry of variant_specs.")]
 Baseline = Annotated[str, typer.Option(help="Name of the baseline, of baseline_specs.")]
+Ensemble = Annotated[str, typer.Option(help="Name of the ensemble, of ensemble_specs.")]
 Seed = Annotated[int, typer.Option(help="Random seed of this run.")]
 Recommendations = Annotated[Path, typer.Option(help="Artifact to write, a row a user and list.")]
 ParamsFile = Annotated[Path, typer.Option("--params", help="Parameters file.")]

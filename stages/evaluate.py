@@ -52,9 +52,10 @@ def main(
     vocabulary = Vocabulary.from_json(read_json(seq2seq / "vocabulary.json"))
     table = read_artifact(seq2seq / "eval.parquet", schemas.EVALUATION_EXAMPLES)
     codes = read_ids(semantic_ids, params.modalities_of(variant)).codes
-    data = evaluation_data(table, "test", codes, vocabulary, params.eval.max_users)
+    split = params.eval.split
+    data = evaluation_data(table, split, codes, vocabulary, params.eval.max_users)
     bought = read_artifact(interactions, schemas.INTERACTIONS)
-    cases = cases_of(bought, "test", params.eval.max_users)
+    cases = cases_of(bought, split, params.eval.max_users)
     check_same_users(data, cases, seq2seq / "eval.parquet")
     with Console(shown=runtime.processes.first) as console:
         result = evaluate_recommender(

@@ -35,9 +35,9 @@ def main(
     runtime = start(params.runtime)
     model, settings = load_model(recommender)
     table = read_artifact(interactions, schemas.INTERACTIONS)
-    cases = cases_of(table, "test", params.eval.max_users)
+    cases = cases_of(table, params.eval.split, params.eval.max_users)
     histories = held_out_histories(cases, model.num_items, settings.max_history)
-    length = params.eval.num_beams
+    length = params.eval.list_length
     result = evaluate_sequence_model(baseline, model, histories, cases, length, runtime)
     write_artifact(recommendations, recommendations_table(result, cases), schemas.RECOMMENDATIONS)
     report: dict[str, object] = {

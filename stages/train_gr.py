@@ -53,8 +53,8 @@ def main(
         [gr.model_dump_json(), str(seed)],
         [train_file, eval_file, vocabulary_file, semantic_ids],
         code_files(
-            "adamw", "contrastive", "id_table", "metrics", "processes", "ranking", "recommender",
-            "runtime", "semantic_ids", "sequence_tensors", "subsets",
+            "adamw", "contrastive", "fusion", "id_table", "metrics", "processes", "ranking",
+            "recommender", "runtime", "semantic_ids", "sequence_tensors", "subsets",
         ),
         runtime,
     )  # fmt: skip

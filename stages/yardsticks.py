@@ -20,7 +20,7 @@ def main(
     metrics: Annotated[Path, typer.Option(help="JSON file to write.")],
     params_file: ParamsFile = DEFAULT_PARAMS,
 ) -> None:
-    """Measure rankings that need no training, on the same test items."""
+    """Measure rankings that need no training, on the same held-out items."""
     from macrec_core import schemas
     from macrec_core.artifacts import read_artifact, write_artifact, write_json
     from macrec_core.cases import cases_of
@@ -34,8 +34,8 @@ def main(
     item_keys = read_artifact(items, schemas.ITEMS).column("item_key").to_pylist()
     user_keys = read_artifact(users, schemas.USERS).column("user_key").to_pylist()
     table = read_artifact(interactions, schemas.INTERACTIONS)
-    cases = cases_of(table, "test", params.eval.max_users)
-    length = params.eval.num_beams
+    cases = cases_of(table, params.eval.split, params.eval.max_users)
+    length = params.eval.list_length
     result = rank_by_yardsticks(table, cases, len(item_keys), params.yardsticks, length)
     truth = raw / "truth.npz"
     if truth.exists():

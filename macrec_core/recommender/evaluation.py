@@ -11,11 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from macrec_core.fusion import fuse, target_ranks
 from macrec_core.memory import out_of_memory_names
 from macrec_core.ranking import ENSEMBLE, Cases, Evaluation, Ranking, without_seen
 from macrec_core.recommender.decoding import beam_search, prepare
+from macrec_core.recommender.expansion import expand_beams
 from macrec_core.recommender.frozen import freeze
-from macrec_core.recommender.fusion import expand_beams, fuse, target_ranks
 from macrec_core.recommender.packing import Sequences
 from macrec_core.recommender.t5 import T5
 from macrec_core.recommender.trie import Trie

@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from macrec_core.fusion import target_ranks
 from macrec_core.metrics import ndcg
 from macrec_core.recommender.decoding import beam_search, prepare
+from macrec_core.recommender.expansion import expand_beams
 from macrec_core.recommender.frozen import freeze
-from macrec_core.recommender.fusion import expand_beams, target_ranks
 from macrec_core.recommender.losses import next_token_loss
 from macrec_core.recommender.packing import Sequences
 from macrec_core.recommender.t5 import T5, Mode

@@ -44,8 +44,9 @@ PRESETS = sorted((ROOT / "presets").glob("*.yaml"))
 OVERRIDDEN = {"quant_of": "quant", "seq2seq_of": "seq2seq", "gr_of": "gr"}
 # Of the section `eval`, what stages read that do not read all of it.
 OF_EVAL = {
-    "yardsticks": {"max_users", "num_beams"},
-    "evaluate_baseline": {"max_users", "num_beams"},
+    "yardsticks": {"list_length", "max_users", "split"},
+    "evaluate_baseline": {"list_length", "max_users", "split"},
+    "ensemble": {"ambiguous_ids", "max_users", "split"},
     # What the headline is, only the report asks.
     "report": {"exclude_seen"},
 }
@@ -185,7 +186,7 @@ def _keys_of(attribute: str, stage: str, source: str) -> set[str]:
         used |= {"runtime.precision"} if "use_precision=True" in source else set()
         return used | ({"runtime.num_processes"} if "shared=True" in source else set())
     if attribute == "eval":
-        rest = set(EvalParams.model_fields) - OF_EVAL["report"]
+        rest = set(EvalParams.model_fields) - OF_EVAL["report"] - {"list_length"}
         return {f"eval.{name}" for name in OF_EVAL.get(stage, rest)}
     if attribute == "sequential_of":
         return {"sequential", "baseline_specs.${item.baseline}"}
@@ -193,6 +194,7 @@ def _keys_of(attribute: str, stage: str, source: str) -> set[str]:
         "modalities_of": "variant_specs.${item.variant}.modalities",
         "dataset_specs": "dataset_specs.${item.dataset}",
         "baseline": "baseline_specs.${item.baseline}",
+        "ensemble": "ensemble_specs.${item.ensemble}",
         "embed": f"embed.{stage.removeprefix('embed_')}",
         # One value of the section.
         "quant": "quant.codebook_size" if stage == "import_sids" else "quant",

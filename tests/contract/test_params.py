@@ -248,12 +248,56 @@ def test_every_dataset_and_variant_has_its_specification(raw_params):
 
 @pytest.mark.parametrize(
     ("name", "reason"),
-    [("macrec", "a variant has it too"), ("item_knn", "it is taken in the report")],
+    [("macrec", "another recommender has it too"), ("item_knn", "it is taken in the report")],
 )
 def test_a_baseline_has_a_name_of_its_own(raw_params, name, reason):
     raw_params["baselines"] = [name]
     raw_params["baseline_specs"][name] = raw_params["baseline_specs"]["sasrec"]
     assert problems_of(raw_params) == [f"baselines={name}: {reason}; use another name"]
+
+
+def ensemble_of(*members, rule="mean"):
+    lists = [
+        {"source": source, "list": name, "weight": 1.0, "smoothing": None}
+        for source, name in members
+    ]
+    return {"rule": rule, "members": lists}
+
+
+def test_an_ensemble_unites_what_runs(raw_params):
+    members = (("macrec", "text"), ("macrec", "ensemble"), ("sasrec", "sasrec"))
+    raw_params["ensembles"] = ["both"]
+    raw_params["ensemble_specs"] = {"both": ensemble_of(*members, ("item_knn", "item_knn"))}
+    assert validate_params(raw_params, "test.yaml").ensembles == ["both"]
+    raw_params["ensemble_specs"]["both"] = ensemble_of(
+        ("tiger", "image"), ("sasrec", "ensemble"), ("gru4rec", "gru4rec")
+    )
+    where = "ensemble_specs.both.members: source"
+    assert problems_of(raw_params) == [
+        f"{where} 'tiger', list 'image': the source's lists are ['text', 'ensemble']; name one of "
+        "them",
+        f"{where} 'sasrec', list 'ensemble': the source's lists are ['sasrec']; name one of them",
+        f"{where} 'gru4rec', list 'gru4rec': the source is neither in variants nor in baselines, "
+        "nor one of ['popularity', 'last_item', 'item_knn']; add it there or remove it here",
+    ]
+
+
+def test_an_ensemble_has_a_specification_and_a_name_of_its_own(raw_params):
+    raw_params["ensembles"] = ["both", "sasrec", "oracle"]
+    raw_params["ensemble_specs"] = {
+        name: ensemble_of(("macrec", "text"), ("macrec", "image")) for name in ("sasrec", "oracle")
+    }
+    assert problems_of(raw_params) == [
+        "ensembles=both: has no entry in ensemble_specs; add one",
+        "ensembles=sasrec: another recommender has it too; use another name",
+        "ensembles=oracle: it is taken in the report; use another name",
+    ]
+
+
+def test_an_ensemble_has_two_lists_at_least(raw_params):
+    raw_params["ensemble_specs"]["alone"] = ensemble_of(("macrec", "text"))
+    (problem,) = problems_of(raw_params)
+    assert problem.startswith("ensemble_specs.alone.members=")
 
 
 def test_what_a_baseline_changes_is_checked(raw_params):

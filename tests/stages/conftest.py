@@ -15,7 +15,7 @@ def run_stage():
     app = typer.Typer(cls=OneLineErrors)
     names = (
         "download", "filter", "import_sids", "build_seq2seq", "train_gr", "evaluate", "report",
-        "train_baseline", "evaluate_baseline", "yardsticks",
+        "train_baseline", "evaluate_baseline", "yardsticks", "ensemble",
     )  # fmt: skip
     for name in names:
         app.command(name)(import_module(f"stages.{name}").main)

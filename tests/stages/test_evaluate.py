@@ -97,6 +97,23 @@ def test_a_second_run_gives_the_same_bytes(evaluated, toy_cell, run_cell, params
     assert [(toy_cell / name).read_bytes() for name in names] == first
 
 
+def test_validation_targets_can_be_measured_to_choose_settings_by(
+    toy_cell, run_stage, params_file, toy_stage_inputs, successors, tmp_path
+):
+    result = run_stage(
+        "evaluate", dataset="sample", variant="macrec", seed=0, seq2seq=toy_cell / "seq2seq",
+        interactions=toy_stage_inputs / "interactions.parquet",
+        semantic_ids=toy_stage_inputs / "semantic_ids.parquet",
+        recommender=toy_cell / "recommender", recommendations=tmp_path / "r.parquet",
+        metrics=tmp_path / "m.json", params=params_file(eval={"split": "valid"}),
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    interactions, _ = successors
+    valid = {r["user_id"]: r["item_id"] for r in interactions.to_pylist() if r["split"] == "valid"}
+    rows = read_artifact(tmp_path / "r.parquet", schemas.RECOMMENDATIONS).to_pylist()
+    assert {row["user_id"]: row["target_item"] for row in rows} == valid
+
+
 def test_users_beyond_the_limit_are_counted(toy_cell, run_stage, params_file, toy_stage_inputs,
                                             tmp_path):  # fmt: skip
     result = run_stage(
@@ -124,7 +141,7 @@ def test_interactions_of_other_users_are_one_line(
         metrics=tmp_path / "m.json", params=params_file(),
     )  # fmt: skip
     assert result.exit_code == 1
-    assert "its 40 test users and targets are not those of the interactions (2)" in result.output
+    assert "its 40 held-out users and targets are not those of the interactions (2)" in result.output
     assert not (tmp_path / "m.json").exists()
 
 

@@ -5,9 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from macrec_core.fusion import fuse, target_ranks
 from macrec_core.ranking import Ranking
-from macrec_core.recommender.fusion import expand_beams, fuse, target_ranks
-from macrec_core.recommender.trie import build_trie
 
 
 def ranking(*users):
@@ -87,6 +86,27 @@ def test_one_list_is_its_own_ensemble():
         assert as_lists(fuse([TEXT], rule)) == as_lists(TEXT)
 
 
+def test_weights_by_hand():
+    lists, weights = [TEXT, IMAGE], [1.0, 3.0]
+    assert as_lists(fuse(lists, "mean", weights)) == [
+        [
+            (C, pytest.approx((-2.0 + 3 * -0.5) / 4)),
+            (A, pytest.approx((-1.0 + 3 * -3.0) / 4)),
+            (B, pytest.approx((-2.0 + 3 * -3.0) / 4)),
+        ]
+    ]
+    assert as_lists(fuse(lists, "mean_plus_found", weights)) == [
+        [(C, -0.5), (A, -1.0), (B, pytest.approx((-2.0 + 3 * -3.0) / 4 + 1))]
+    ]
+    assert as_lists(fuse(lists, "reciprocal_rank", weights)) == [
+        [
+            (B, pytest.approx(1 / 62 + 3 / 62)),
+            (C, pytest.approx(3 / 61)),
+            (A, pytest.approx(1 / 61)),
+        ]
+    ]
+
+
 def test_users_are_kept_apart_and_empty_lists_are_lists():
     text = ranking({A: -1.0}, {}, {B: -2.0}, {})
     image = ranking({B: -1.0}, {C: -4.0}, {B: -1.0}, {})
@@ -132,20 +152,6 @@ def test_fusion_equals_plain_python(users, rule):
         assert dict(found) == pytest.approx(naive(lists, rule))
         scores = [score for _, score in found]
         assert scores == sorted(scores, reverse=True)
-
-
-# Items 0, 2 and 4 share one ID; 1 and 3 have their own.
-AMBIGUOUS = np.array([[0, 0], [0, 1], [0, 0], [1, 0], [0, 0]], np.int32)
-
-
-def test_beams_expand_to_all_members_with_the_score_per_token():
-    trie = build_trie(AMBIGUOUS)  # IDs: 0 = {0, 2, 4}, 1 = {1}, 2 = {3}
-    ids = np.array([[2, 0, -1], [1, -1, -1], [-1, -1, -1]])
-    log_probs = np.array([[-3.0, -6.0, -np.inf], [-1.5, -np.inf, -np.inf], [-np.inf] * 3])
-    found = expand_beams(ids, log_probs.astype(np.float32), trie, 3, 1.0)
-    assert as_lists(found) == [[(3, -1.0), (0, -2.0), (2, -2.0), (4, -2.0)], [(1, -0.5)], []]
-    raw = expand_beams(ids, log_probs.astype(np.float32), trie, 3, 0.0)
-    assert as_lists(raw)[0] == [(3, -3.0), (0, -6.0), (2, -6.0), (4, -6.0)]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""From beams to ranked items: expansion of ambiguous IDs, ensemble of lists, ranks.
+"""From several ranked lists to one, and the place of a target in a list.
 
 An ambiguous ID (several items with one published ID) stands for its group: every member gets
 the ID's score. Where a hit on the group stands is a named choice, `eval.ambiguous_ids`:
@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from macrec_core.ranking import Ranking, ranked
-from macrec_core.recommender.trie import Trie
 
 Fusion = Literal["mean_plus_found", "mean", "reciprocal_rank"]
 Ambiguity = Literal["pessimistic", "optimistic"]
@@ -25,32 +24,9 @@ Ambiguity = Literal["pessimistic", "optimistic"]
 _RECIPROCAL_RANK_CONSTANT = 60.0
 
 
-def expand_beams(
-    ids: NDArray[np.int64],
-    log_probs: NDArray[np.float32],
-    trie: Trie,
-    length: int,
-    length_penalty: float,
+def fuse(
+    rankings: Sequence[Ranking], rule: Fusion, weights: Sequence[float] | None = None
 ) -> Ranking:
-    """Items of beams [U, b], each with log-probability / length ** length_penalty.
-
-    Args:
-        ids: distinct IDs of the trie, -1 for none.
-        log_probs: of the whole sequence.
-        trie: knows each ID's items.
-        length: tokens of a sequence, its end included (L + 1).
-        length_penalty: as in `generate`; 1 there and here.
-    """
-    rows, columns = np.nonzero(ids >= 0)
-    found = ids[rows, columns]
-    sizes = np.diff(trie.member_offsets)[found]
-    place = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    items = trie.members[np.repeat(trie.member_offsets[found], sizes) + place]
-    scores = log_probs[rows, columns].astype(np.float64) / length**length_penalty
-    return ranked(np.repeat(rows, sizes), items, np.repeat(scores, sizes), len(ids))
-
-
-def fuse(rankings: Sequence[Ranking], rule: Fusion) -> Ranking:
     """The ensemble of any number of lists of the same users.
 
     Rules, for an item found by k of n lists:
@@ -58,24 +34,31 @@ def fuse(rankings: Sequence[Ranking], rule: Fusion) -> Ranking:
             of the authors' code: +1 puts the items found by both first.
         mean: mean over all n lists; where a list lacks the item, that list's lowest score.
         reciprocal_rank: sum of 1 / (60 + rank); items of equal score share the better rank.
+
+    Args:
+        rankings: the lists.
+        rule: one of the above.
+        weights: of the lists in mean and sum; None for equal ones.
     """
-    num_users = len(rankings[0].offsets) - 1
     if len(rankings) == 1:
         return rankings[0]
+    num_users = len(rankings[0].offsets) - 1
+    of_list = np.ones(len(rankings)) if weights is None else np.asarray(weights, dtype=np.float64)
     users = np.concatenate([r.users for r in rankings])
     items = np.concatenate([r.items for r in rankings])
-    scores = np.concatenate([_contribution(r, rule) for r in rankings])
+    weight = np.repeat(of_list, [len(r.items) for r in rankings])
+    scores = np.concatenate([_contribution(r, rule) for r in rankings]) * weight
     stride = int(items.max(initial=0)) + 1
     keys, inverse = np.unique(users * stride + items, return_inverse=True)
-    found = np.bincount(inverse, minlength=len(keys))
     total = np.zeros(len(keys))
     np.add.at(total, inverse, scores)
     if rule == "mean_plus_found":
-        total = total / found + (found - 1)
+        found = np.bincount(inverse, minlength=len(keys))
+        total = total / np.bincount(inverse, weight, len(keys)) + (found - 1)
     elif rule == "mean":
         # _contribution holds each score's lead over its list's floor; the floors come back here.
-        floors = np.stack([_floors(r) for r in rankings]).sum(axis=0)
-        total = (total + floors[keys // stride]) / len(rankings)
+        floors = (of_list[:, None] * np.stack([_floors(r) for r in rankings])).sum(axis=0)
+        total = (total + floors[keys // stride]) / of_list.sum()
     return ranked(keys // stride, keys % stride, total, num_users)
 
 
