@@ -141,7 +141,8 @@ def test_interactions_of_other_users_are_one_line(
         metrics=tmp_path / "m.json", params=params_file(),
     )  # fmt: skip
     assert result.exit_code == 1
-    assert "its 40 held-out users and targets are not those of the interactions (2)" in result.output
+    message = "its 40 held-out users and targets are not those of the interactions (2)"
+    assert message in result.output
     assert not (tmp_path / "m.json").exists()
 
 
