@@ -316,7 +316,24 @@ class GRU4RecSpec(Section):
     sequential: dict[str, Any]
 
 
-BaselineSpec = Annotated[SASRecSpec | BERT4RecSpec | GRU4RecSpec, Field(discriminator="model")]
+class NARMSpec(Section):
+    """A recurrent network with attention (Li et al., 2017)."""
+
+    model: Literal["narm"]
+    representation_dropout: Probability
+    sequential: dict[str, Any]
+
+
+class STAMPSpec(Section):
+    """Attention that gives priority to the last item (Liu et al., 2018)."""
+
+    model: Literal["stamp"]
+    sequential: dict[str, Any]
+
+
+BaselineSpec = Annotated[
+    SASRecSpec | BERT4RecSpec | GRU4RecSpec | NARMSpec | STAMPSpec, Field(discriminator="model")
+]
 
 
 class EnsembleMember(Section):
@@ -555,6 +572,8 @@ def _line(error: Any) -> str:  # noqa: ANN401 - pydantic's ErrorDetails, a Typed
         "sasrec",
         "bert4rec",
         "gru4rec",
+        "narm",
+        "stamp",
     }
     location = list(error["loc"])
     if location[:1] == ["dataset_specs"] and len(location) > 2 and location[2] in tags:
@@ -657,11 +676,17 @@ def _baseline_problems(params: Params) -> list[str]:
     problems = []
     for name, spec in params.baseline_specs.items():
         width = params.sequential_of(name).hidden_size
-        if not isinstance(spec, GRU4RecSpec) and width % spec.num_heads:
+        if isinstance(spec, SASRecSpec | BERT4RecSpec) and width % spec.num_heads:
             problems.append(
                 f"baseline_specs.{name}.num_heads={spec.num_heads}: must divide "
                 f"sequential.hidden_size={width}; change either"
             )
+        if isinstance(spec, STAMPSpec):
+            problems += [
+                f"baseline_specs.{name}.sequential.{knob}: STAMP has no such size; remove it"
+                for knob in ("num_layers", "inner_size")
+                if knob in spec.sequential
+            ]
     return problems
 
 

@@ -68,6 +68,8 @@ def params_file(tmp_path_factory):
             "batch_size": 64, "micro_batch_tokens": 512, "max_epochs": 2, "implicit_batch_size": 16,
         }  # fmt: skip
         values["sequential"] |= {"hidden_size": 16, "inner_size": 32, "max_epochs": 2}
+        for spec in values["baseline_specs"].values():
+            spec["sequential"].pop("max_epochs", None)
         values["seq2seq"] |= {"max_history": 20}  # no toy history is longer
         values["runtime"] |= {"device": "cpu", "precision": "float32", "num_threads": 1}
         for section, change in changes.items():

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from macrec_core.baselines.histories import Batch
 from macrec_core.baselines.model import NextItemModel
-from macrec_core.baselines.transformer import Shape
+from macrec_core.baselines.transformer import Shape, glorot
 
 
 class GRU4Rec(NextItemModel):
@@ -31,9 +31,7 @@ class GRU4Rec(NextItemModel):
     def initialise(self, draws: torch.Generator) -> None:
         """As in `NextItemModel`, but a network that passes on what it reads (Glorot and Bengio)."""
         super().initialise(draws)
-        for name, weights in sorted(self.network.named_parameters()):
-            if "weight" in name:
-                nn.init.xavier_uniform_(weights, generator=draws)
+        glorot(self.network, draws)
 
     def represent(self, batch: Batch) -> Tensor:
         """See `NextItemModel`."""

@@ -31,6 +31,11 @@ class Batch:
         index = (self.lengths - 1)[:, None, None].expand(-1, 1, states.shape[2])
         return states.gather(1, index)[:, 0]
 
+    def inside(self) -> Tensor:
+        """[B, T] bool: whether a place holds an item of the history."""
+        steps = torch.arange(self.items.shape[1], device=self.items.device)
+        return steps < self.lengths[:, None]
+
 
 @dataclass(frozen=True)
 class Histories:

@@ -13,7 +13,9 @@ from safetensors.torch import load_file, save_file
 from macrec_core.baselines.bert4rec import BERT4Rec
 from macrec_core.baselines.gru4rec import GRU4Rec
 from macrec_core.baselines.model import NextItemModel
+from macrec_core.baselines.narm import NARM
 from macrec_core.baselines.sasrec import SASRec
+from macrec_core.baselines.stamp import STAMP
 from macrec_core.baselines.transformer import Shape
 from macrec_core.errors import MacrecError
 
@@ -87,4 +89,8 @@ def _bare(spec: BaselineSpec, params: SequentialParams, num_items: int) -> NextI
         return SASRec(shape, spec.num_heads)
     if spec.model == "bert4rec":
         return BERT4Rec(shape, spec.num_heads, spec.mask_ratio, spec.last_item_ratio)
+    if spec.model == "narm":
+        return NARM(shape, spec.representation_dropout)
+    if spec.model == "stamp":
+        return STAMP(shape)
     return GRU4Rec(shape)

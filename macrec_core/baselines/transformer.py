@@ -111,3 +111,10 @@ def initialise(module: nn.Module, draws: torch.Generator) -> None:
         else:
             with torch.no_grad():
                 weights.normal_(0.0, _INITIAL_STD, generator=draws)
+
+
+def glorot(module: nn.Module, draws: torch.Generator) -> None:
+    """Weights from a uniform distribution that keeps a signal's scale (Glorot and Bengio, 2010)."""
+    for name, weights in sorted(module.named_parameters()):
+        if "weight" in name:
+            nn.init.xavier_uniform_(weights, generator=draws)

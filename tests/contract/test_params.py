@@ -300,6 +300,24 @@ def test_an_ensemble_has_two_lists_at_least(raw_params):
     assert problem.startswith("ensemble_specs.alone.members=")
 
 
+def test_narm_and_stamp_are_checked(raw_params):
+    specs = raw_params["baseline_specs"]
+    specs["narm"]["representation_dropout"] = 1.0
+    specs["stamp"]["num_heads"] = 2
+    assert problems_of(raw_params) == [
+        "baseline_specs.narm.representation_dropout=1.0: Input should be less than 1",
+        "baseline_specs.stamp.num_heads=2: is unknown: remove it or correct its name",
+    ]
+
+
+def test_stamp_is_given_no_size_that_it_lacks(raw_params):
+    raw_params["baseline_specs"]["stamp"]["sequential"] |= {"num_layers": 1, "inner_size": 8}
+    assert problems_of(raw_params) == [
+        "baseline_specs.stamp.sequential.num_layers: STAMP has no such size; remove it",
+        "baseline_specs.stamp.sequential.inner_size: STAMP has no such size; remove it",
+    ]
+
+
 def test_what_a_baseline_changes_is_checked(raw_params):
     raw_params["baseline_specs"]["sasrec"]["sequential"] = {"hidden_size": 0, "droput": 0.1}
     raw_params["baseline_specs"]["bert4rec"]["mask_ratio"] = 0.0

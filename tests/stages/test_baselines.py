@@ -12,7 +12,7 @@ from macrec_core.artifacts import read_artifact, write_artifact
 from macrec_core.metrics import ranking_metrics
 from macrec_core.recommendations import CANDIDATES
 
-BASELINES = ("sasrec", "bert4rec", "gru4rec")
+BASELINES = ("sasrec", "bert4rec", "gru4rec", "narm", "stamp")
 
 
 @pytest.fixture(scope="module")

@@ -46,6 +46,7 @@ def test_a_batch_is_as_wide_as_its_longest_history_and_filled_at_the_end(make_in
     assert batch.items.tolist() == [[5, 10], [3, 1], [3, 10]]
     assert batch.lengths.tolist() == [1, 2, 1]
     assert batch.targets.tolist() == [8, 4, 1]
+    assert batch.inside().tolist() == [[True, False], [True, True], [True, False]]
     states = torch.arange(6.0).view(3, 2, 1)
     assert batch.last(states)[:, 0].tolist() == [0.0, 3.0, 4.0]
 

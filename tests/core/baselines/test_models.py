@@ -61,7 +61,7 @@ def test_order_counts_and_so_does_every_item(make_model, name):
         assert not torch.allclose(model.scores(batch_of([other], [0])), base, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["sasrec", "gru4rec"])
+@pytest.mark.parametrize("name", ["sasrec", "gru4rec", "narm", "stamp"])
 def test_the_loss_is_the_cross_entropy_of_all_items_by_hand(make_model, name):
     model = make_model(name, scale=5.0)
     batch = batch_of(HISTORIES, TARGETS)
@@ -117,6 +117,23 @@ def test_initial_weights_are_normal_biases_zero_and_norms_one(make_model):
     # Glorot's: uniform up to sqrt(6 / (rows + columns)).
     limit = (6 / (3 * 32 + 32)) ** 0.5
     assert 0.9 * limit < recurrent["network.weight_hh_l0"].abs().max() <= limit
+
+
+def test_narm_starts_from_glorots_weights_and_stamp_from_its_papers(make_model):
+    named = dict(make_model("narm", num_items=500).named_parameters())
+    for name, weights in named.items():
+        if "bias" in name:
+            assert (weights == 0).all(), name
+        else:
+            limit = (6 / sum(weights.shape)) ** 0.5
+            assert 0.85 * limit < weights.abs().max() <= limit, name
+    named = dict(make_model("stamp", num_items=500, hidden_size=64).named_parameters())
+    for name, weights in named.items():
+        if name.endswith("bias"):
+            assert (weights == 0).all(), name
+        elif name != "importance.weight":  # a row of 64
+            expected = 0.002 if name == "items.weight" else 0.05
+            assert weights.std() == pytest.approx(expected, rel=0.05), name
 
 
 # --------------------------------------------------------------------------------- BERT4Rec
