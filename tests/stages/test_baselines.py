@@ -68,7 +68,10 @@ def test_a_baseline_is_trained_and_measured(run, params_file, tmp_path, baseline
         for row in own:
             assert row["scores"] == sorted(row["scores"], reverse=True)
             if 0 < row["rank"] <= len(row["items"]):
-                assert row["items"][row["rank"] - 1] == row["target_item"]
+                # Equal scores, as STAMP's are after two epochs, stand before the target.
+                place = row["items"].index(row["target_item"])
+                assert row["scores"][place] == row["scores"][row["rank"] - 1]
+                assert place < row["rank"]
 
 
 def test_the_same_seed_gives_the_same_bytes_from_another_scratch(run, params_file, tmp_path):
