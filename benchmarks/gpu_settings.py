@@ -85,8 +85,11 @@ class Quant:
     commitment_weight: float = 0.25
     similarity: Literal["inner_product", "cosine"] = "inner_product"
     reduction: Literal["sum", "mean"] = "sum"
-    positives: Literal["pseudo_label", "self"] = "pseudo_label"
+    positives: Literal["pseudo_label", "self", "none"] = "pseudo_label"
     residual_gradient: Literal["flows", "blocked"] = "flows"
+    lambda_collab: float = 0.0
+    lambda_diversity: float = 0.0
+    diversity_clusters: int = 10
     batch_size: int = 1024
     max_epochs: int = 500
     learning_rate: float = 1e-3

@@ -8,6 +8,7 @@ reported together as `name=value: rule`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import inf
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -64,8 +65,18 @@ class PublishedSource(Section):
     embedding_files: dict[Name, str]
 
 
+class MiniOneRecSource(Section):
+    """MiniOneRec's layout: `X.item.json`, and a CSV row for every purchase with its history."""
+
+    source: Literal["minionerec"]
+    folder: str
+    item_file: str
+    row_files: Annotated[list[str], Field(min_length=1)]
+
+
 DatasetSpec = Annotated[
-    SampleSource | AmazonSource | PublishedSource, Field(discriminator="source")
+    SampleSource | AmazonSource | PublishedSource | MiniOneRecSource,
+    Field(discriminator="source"),
 ]
 
 
@@ -169,8 +180,18 @@ class PublishedEmbedding(Section):
     encoder: Literal["published"]
 
 
+class CooccurrenceSvdEncoder(Section):
+    """Shifted positive PMI of training purchases, reduced by truncated SVD; needs no weights."""
+
+    encoder: Literal["cooccurrence_svd"]
+    width: PositiveInt
+    shift: PositiveFloat
+    seed: NonNegativeInt
+
+
 TextEncoder = MiniLMEncoder | HuggingFaceTextEncoder | TfidfEncoder | PublishedEmbedding
 ImageEncoder = EfficientNetEncoder | TimmEncoder | HsvHogEncoder | PublishedEmbedding
+CollabEncoder = CooccurrenceSvdEncoder | PublishedEmbedding
 
 
 class EmbedParams(Section):
@@ -178,6 +199,7 @@ class EmbedParams(Section):
 
     text: Annotated[TextEncoder, Field(discriminator="encoder")]
     image: Annotated[ImageEncoder, Field(discriminator="encoder")]
+    collab: Annotated[CollabEncoder, Field(discriminator="encoder")]
 
 
 class PseudoLabelParams(Section):
@@ -190,13 +212,19 @@ class PseudoLabelParams(Section):
 
 # ---------------------------------------------------------------------------- quantizer
 
+# One letter a level in tokens, and T5's exact relative positions end at 16.
+_MAX_LEVELS = 15
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
 
 class QuantParams(Section):
     """Cross-modal RQ-VAE (Eqs. 2-13)."""
 
     codebook_size: Annotated[int, Field(ge=2)]
-    # One letter a level in tokens, and T5's exact relative positions end at 16.
-    num_levels: Annotated[int, Field(ge=1, le=15)]
+    num_levels: Annotated[int, Field(ge=1, le=_MAX_LEVELS)]
     latent_dim: PositiveInt
     common_width: PositiveInt
     hidden_sizes: list[PositiveInt]
@@ -207,8 +235,11 @@ class QuantParams(Section):
     commitment_weight: NonNegativeFloat
     similarity: Literal["inner_product", "cosine"]
     reduction: Literal["sum", "mean"]
-    positives: Literal["pseudo_label", "self"]
+    positives: Literal["pseudo_label", "self", "none"]
     residual_gradient: Literal["flows", "blocked"]
+    lambda_collab: NonNegativeFloat
+    lambda_diversity: NonNegativeFloat
+    diversity_clusters: PositiveInt
     batch_size: PositiveInt
     max_epochs: PositiveInt
     learning_rate: PositiveFloat
@@ -216,12 +247,24 @@ class QuantParams(Section):
     kmeans_iterations: PositiveInt
     evaluate_every: PositiveInt
 
+    @model_validator(mode="before")
+    @classmethod
+    def _one_weight_for_all_levels(cls, values: object) -> object:
+        """A number for `lambda_con` stands for that weight at every level."""
+        if not isinstance(values, Mapping) or not _is_number(values.get("lambda_con")):
+            return values
+        weight, levels = values["lambda_con"], values.get("num_levels")
+        # Of a weight or a number of levels that breaks its rule, one error and not one a level.
+        known = isinstance(levels, int) and 1 <= levels <= _MAX_LEVELS
+        count: Any = levels if known and 0 <= weight < inf else 1
+        return {**values, "lambda_con": [weight] * count}
+
     @model_validator(mode="after")
     def _one_weight_a_level(self) -> Self:
         if len(self.lambda_con) != self.num_levels:
             raise ValueError(
                 f"lambda_con has {len(self.lambda_con)} weights for num_levels={self.num_levels}: "
-                "give one weight for each level"
+                "give one weight for each level, or one number for all"
             )
         return self
 
@@ -432,7 +475,7 @@ class Params(Section):
     baselines: list[Name]
     ensembles: list[Name]
     seeds: Annotated[list[NonNegativeInt], Field(min_length=1)]
-    modalities: Annotated[list[Literal["text", "image"]], Field(min_length=1)]
+    modalities: Annotated[list[Literal["text", "image", "collab"]], Field(min_length=1)]
     dataset_specs: dict[Name, DatasetSpec]
     images: ImageParams
     filter: FilterParams
@@ -503,6 +546,9 @@ class Params(Section):
     def _overridden(self, section: str, variant: str) -> dict[str, Any]:
         base: dict[str, Any] = getattr(self, section).model_dump()
         overrides: dict[str, Any] = getattr(self._spec(variant), section)
+        if "num_levels" in overrides and len(set(base.get("lambda_con", ()))) == 1:
+            # One number for all levels stays one; of a list the rules have spoken before.
+            base["lambda_con"] = base["lambda_con"][0]
         return base | overrides
 
     def _spec(self, variant: str) -> VariantSpec:
@@ -544,7 +590,7 @@ def validate_params(raw: object, origin: str) -> Params:
         *_override_problems(raw),
     ]  # fmt: skip
     if not problems:  # of sections that are valid with their overrides
-        problems = _baseline_problems(params)
+        problems = _baseline_problems(params) + _letter_problems(params)
     if problems:
         raise _as_one_error(origin, problems)
     return params
@@ -563,12 +609,14 @@ def _line(error: Any) -> str:  # noqa: ANN401 - pydantic's ErrorDetails, a Typed
         "sample",
         "amazon",
         "published",
+        "minionerec",
         "minilm",
         "huggingface",
         "tfidf_svd",
         "efficientnet_lite0",
         "timm",
         "hsv_hog",
+        "cooccurrence_svd",
         "sasrec",
         "bert4rec",
         "gru4rec",
@@ -690,6 +738,34 @@ def _baseline_problems(params: Params) -> list[str]:
     return problems
 
 
+def _letter_problems(params: Params) -> list[str]:
+    """What LETTER's terms ask for, of the variants that run and have them."""
+    problems = []
+    encoder = params.embed.collab
+    for name in params.variants:
+        quant = params.quant_of(name)
+        if quant.lambda_diversity and 2 * quant.diversity_clusters > quant.codebook_size:
+            problems.append(
+                f"variants={name}: its quant.diversity_clusters={quant.diversity_clusters} must be "
+                f"at most half of quant.codebook_size={quant.codebook_size}, so that every code "
+                "has another in its cluster; lower it"
+            )
+        if not quant.lambda_collab:
+            continue
+        prefix = f"variants={name}: its quant.lambda_collab={quant.lambda_collab}"
+        if "collab" not in params.modalities:
+            problems.append(
+                f"{prefix} needs collaborative embeddings, but modalities={params.modalities} "
+                "lacks 'collab'; add it"
+            )
+        if isinstance(encoder, CooccurrenceSvdEncoder) and encoder.width != quant.latent_dim:
+            problems.append(
+                f"{prefix} compares latents of width quant.latent_dim={quant.latent_dim} with "
+                f"embeddings of embed.collab.width={encoder.width}; make them equal"
+            )
+    return problems
+
+
 def _variant_problems(params: Params) -> list[str]:
     problems = []
     for name in params.variants:
@@ -741,7 +817,7 @@ def _section_problems(
         known = {_line(e) for e in _errors_of(model, base)}
         prefix = f"{specs_name}.{name}.{section}"
         problems += [
-            f"{prefix}.{_line(e)}" if e["loc"] else f"{prefix}: {_line(e)}"
+            f"{prefix}.{_line(e)}" if e["loc"] else f"{prefix}{_line(e)}"
             for e in _errors_of(model, {**base, **changes})
             if _line(e) not in known
         ]

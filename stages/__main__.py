@@ -29,6 +29,7 @@ COMMANDS = (
     "filter",
     "embed_text",
     "embed_image",
+    "embed_collab",
     "pseudo_labels",
     "train_rqvae",
     "assign_sids",

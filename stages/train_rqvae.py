@@ -49,18 +49,21 @@ def main(
     runtime = start(params.runtime, use_precision=True, shared=True)
     first = runtime.processes.first
     labels = read_artifact(pseudo_labels, schemas.pseudo_labels(params.modalities))
-    vectors = {m: read_embeddings(embeddings / f"{m}.parquet") for m in modalities}
+    read = modalities + (["collab"] if quant.lambda_collab and "collab" not in modalities else [])
+    vectors = {m: read_embeddings(embeddings / f"{m}.parquet") for m in read}
     for modality, matrix in vectors.items():
         path = embeddings / f"{modality}.parquet"
         check_same_items(path, len(matrix), pseudo_labels, labels.num_rows)
+    tensors = {m: torch.from_numpy(matrix) for m, matrix in vectors.items()}
     data = QuantizerData(
-        {m: torch.from_numpy(matrix) for m, matrix in vectors.items()},
+        {m: tensors[m] for m in modalities},
         {m: torch.tensor(labels.column(m).to_numpy(), dtype=torch.long) for m in modalities},
+        tensors["collab"] if quant.lambda_collab else None,
     )
     # Variants that quantize alike share one training: the key names no variant.
     key = fingerprint(
         [quant.model_dump_json(), str(modalities), str(seed)],
-        [pseudo_labels, *(embeddings / f"{m}.parquet" for m in modalities)],
+        [pseudo_labels, *(embeddings / f"{m}.parquet" for m in read)],
         code_files("adamw", "contrastive", "metrics", "processes", "quantization", "runtime"),
         runtime,
     )

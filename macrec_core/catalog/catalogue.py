@@ -22,7 +22,9 @@ from macrec_core.catalog.filtering import (
 )
 from macrec_core.catalog.manifest import source_kind
 from macrec_core.catalog.metadata import BadLines, read_metadata
+from macrec_core.catalog.minionerec import rebuilt_sequences
 from macrec_core.catalog.published import (
+    Sequences,
     count_items,
     read_item_keys,
     read_item_records,
@@ -76,8 +78,11 @@ def build_catalogue(raw: Path, modalities: Sequence[str], params: FilterParams) 
     Raises:
         MacrecError: a file is missing or broken, too many lines are bad, or nothing is left.
     """
-    if source_kind(raw) == "published":
+    kind = source_kind(raw)
+    if kind == "published":
         return _published(raw)
+    if kind == "minionerec":
+        return _minionerec(raw)
     return _amazon(raw, "image" in modalities, params)
 
 
@@ -132,6 +137,25 @@ def _published(raw: Path) -> Catalogue:
     num_items = count_items(raw / "inter.json", item2id, item_json)
     keys = read_item_keys(item2id) if item2id else [str(item) for item in range(num_items)]
     items = _items(keys, read_item_records(item_json) if item_json else [{}] * num_items)
+    return _of_sequences(sequences, items, {}, {})
+
+
+def _minionerec(raw: Path) -> Catalogue:
+    """Sequences put together from rows; nothing is filtered but what leave-one-out cannot hold."""
+    records = read_item_records(raw / "item.json")
+    rebuilt = rebuilt_sequences(raw, len(records))
+    items = _items([str(item) for item in range(len(records))], records)
+    return _of_sequences(rebuilt.sequences, items, rebuilt.counts, rebuilt.dropped)
+
+
+def _of_sequences(
+    sequences: Sequences,
+    items: pa.Table,
+    counts: Mapping[str, object],
+    dropped: Mapping[str, object],
+) -> Catalogue:
+    """A catalogue of published sequences, and what was counted and dropped at their reading."""
+    num_items = items.num_rows
     lengths = np.asarray([len(sequence) for sequence in sequences.items])
     flat = np.concatenate(sequences.items)
     num_users = len(sequences.user_keys)
@@ -140,7 +164,7 @@ def _published(raw: Path) -> Catalogue:
     never = num_items - len(np.unique(flat))
     metrics = (
         table_1(num_users, num_items, len(flat))
-        | {"filter": None, "dropped": {}, "items_without_interactions": never}
+        | {"filter": None, "dropped": dropped, "items_without_interactions": never, **counts}
         | _empty_fields(items)
     )
     log.info("published sequences are kept as they are: no k-core, no other filter")

@@ -61,18 +61,19 @@ def _find_all(source: PublishedSource, folder: Path) -> dict[str, Path]:
         needed[f"embeddings.{modality}.npy"] = (file, need)
     found = {}
     for kept, (file, need) in needed.items():
-        path = _find(folder, file)
+        path = find_published(folder, file)
         if path is None:
             raise MacrecError(f"{folder / file}: does not exist, nor with .gz; {need}")
         found[kept] = path
     for kept in ("item.json", "item2id"):
-        path = _find(folder, f"{name}.{kept}")
+        path = find_published(folder, f"{name}.{kept}")
         if path is not None:
             found[kept] = path
     return found
 
 
-def _find(folder: Path, file: str) -> Path | None:
+def find_published(folder: Path, file: str) -> Path | None:
+    """A file of a folder, whether it is named with or without `.gz`; None if there is none."""
     name = file.removesuffix(".gz")
     for path in (folder / file, folder / name, folder / f"{name}.gz"):
         if path.is_file():

@@ -11,10 +11,17 @@ from macrec_core.catalog.amazon import gather_amazon
 from macrec_core.catalog.family import gather_published
 from macrec_core.catalog.http import HttpBase, Retry
 from macrec_core.catalog.manifest import RawContents, describe_file, write_manifest
+from macrec_core.catalog.minionerec import gather_minionerec
 from macrec_core.catalog.sample import CATEGORY, TRUTH, write_sample
 from macrec_core.catalog.source import LocalBase, is_url
 from macrec_core.errors import MacrecError
-from macrec_core.params import AmazonSource, ImageParams, PublishedSource, SampleSource
+from macrec_core.params import (
+    AmazonSource,
+    DatasetSpec,
+    ImageParams,
+    MiniOneRecSource,
+    SampleSource,
+)
 from macrec_core.progress import Progress, Silent
 
 # No honest image is larger than its pixels uncompressed, with transparency.
@@ -38,7 +45,7 @@ class Places:
 
 def write_raw(
     target: Path,
-    spec: SampleSource | AmazonSource | PublishedSource,
+    spec: DatasetSpec,
     images: ImageParams,
     places: Places,
     *,
@@ -69,7 +76,11 @@ def write_raw(
         contents = _amazon(target, spec, images, places, with_images, progress, retry)
     else:
         label = places.folder or spec.folder
-        contents = gather_published(spec, _folder(label, places), label, target)
+        folder = _folder(label, places)
+        if isinstance(spec, MiniOneRecSource):
+            contents = gather_minionerec(spec, folder, label, target)
+        else:
+            contents = gather_published(spec, folder, label, target)
     write_manifest(target, spec.source, contents)
     return contents
 

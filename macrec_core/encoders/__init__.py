@@ -1,4 +1,4 @@
-"""Item texts and images to embeddings, by the encoder that params name.
+"""Item texts, images and purchases to embeddings, by the encoder that params name.
 
 One encoder never stands in for another: what a named encoder needs and does not find is an
 error. Libraries are imported by the encoder that needs them (torch models take seconds).
@@ -11,6 +11,8 @@ from pathlib import Path
 from macrec_core.artifacts import read_artifact
 from macrec_core.encoders.encoded import Encoded
 from macrec_core.params import (
+    CollabEncoder,
+    CooccurrenceSvdEncoder,
     EfficientNetEncoder,
     HsvHogEncoder,
     HuggingFaceTextEncoder,
@@ -25,7 +27,7 @@ from macrec_core.progress import Progress, Silent
 from macrec_core.runtime import Runtime
 from macrec_core.schemas import ITEMS
 
-__all__ = ["Encoded", "encode_images", "encode_texts"]
+__all__ = ["Encoded", "encode_images", "encode_interactions", "encode_texts"]
 
 
 def encode_texts(
@@ -111,6 +113,33 @@ def encode_images(
             from macrec_core.encoders import published
 
             return published.read(raw, "image", num_items)
+
+
+def encode_interactions(catalogue: Path, section: CollabEncoder, raw: Path | None) -> Encoded:
+    """Embed every item by the training interactions.
+
+    Args:
+        catalogue: folder of `items.parquet`, N rows, and of `interactions.parquet`, which the
+            encoder `published` does not look at.
+        section: `embed.collab`, which names the encoder.
+        raw: folder of the raw files; only the encoder `published` reads from it.
+
+    Returns:
+        Vectors [N, width] in the order of the items.
+
+    Raises:
+        MacrecError: a parameter that the encoder cannot meet, or nothing bought together.
+    """
+    num_items = _count(catalogue / "items.parquet")
+    match section:
+        case CooccurrenceSvdEncoder():
+            from macrec_core.encoders import collab
+
+            return collab.cooccurrence_svd(catalogue / "interactions.parquet", num_items, section)
+        case PublishedEmbedding():
+            from macrec_core.encoders import published
+
+            return published.read(raw, "collab", num_items)
 
 
 def _count(items: Path) -> int:

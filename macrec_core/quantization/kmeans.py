@@ -29,7 +29,7 @@ def kmeans_centres(
         [count, d] centres.
     """
     distinct = min(count, len(points))
-    centres = _seed_centres(points, distinct, generator)
+    centres = seed_centres(points, distinct, generator)
     for _ in range(iterations):
         owner = torch.cdist(points, centres).argmin(dim=1)  # [n]
         sums = torch.zeros_like(centres).index_add_(0, owner, points)
@@ -45,7 +45,7 @@ def kmeans_centres(
     return centres
 
 
-def _seed_centres(points: Tensor, count: int, generator: torch.Generator) -> Tensor:
+def seed_centres(points: Tensor, count: int, generator: torch.Generator) -> Tensor:
     """k-means++: each next centre is drawn with probability proportional to squared distance."""
     first = int(torch.randint(len(points), (1,), generator=generator))
     centres = [points[first]]

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from macrec_core.contrastive import Similarity, info_nce
+from macrec_core.contrastive import Similarity, info_nce, uniformity
 
 Reduction = Literal["sum", "mean"]
 
@@ -55,6 +55,26 @@ def contrastive_loss(
     return info_nce(residuals, residuals, positives, temperature, similarity)
 
 
+def uniformity_loss(residuals: Tensor, temperature: float, similarity: Similarity) -> Tensor:
+    """L_con of one level and modality without attraction: merely pushing items apart.
+
+    A control for what the pseudo-labels bring; there are two. This one (`positives: none`) has no
+    attraction at all, but also drops the item itself from the denominator: with the inner product
+    of Eqs. 4-5 that is what shrinks norms, and without it nothing but the reconstruction bounds
+    them. `positives: self` changes one thing alone, who the positive is: an item's own norm takes
+    the positive's place, the denominator stays, the loss stays bounded. So with the inner product
+    `self` is the cleanest control for merely pushing items apart, and `none` says whether norms
+    matter. With cosines an item's own similarity is constant, `self` is then an increasing
+    function of each item's term here, and both push alike.
+
+    Args:
+        residuals: [B, d], r_l of one modality, with gradient to its encoder.
+        temperature: tau.
+        similarity: see `info_nce`.
+    """
+    return uniformity(residuals, temperature, similarity)
+
+
 def alignment_loss(
     first: Tensor, second: Tensor, temperature: float, similarity: Similarity
 ) -> Tensor:
@@ -68,6 +88,46 @@ def alignment_loss(
     """
     same_item = torch.arange(len(first), device=first.device)
     return info_nce(first, second, same_item, temperature, similarity)
+
+
+def collaborative_loss(
+    quantized: Tensor, collaborative: Tensor, temperature: float, similarity: Similarity
+) -> Tensor:
+    """L_CF of LETTER (Wang et al., 2024): quantized latents against collaborative embeddings.
+
+    Args:
+        quantized: [B, d] quantized latents, the anchors.
+        collaborative: [B, d] collaborative embeddings of the same items in the same rows; no
+            layer maps them, so their width is the latent's, as in the paper.
+        temperature: 1 in the paper, which has none.
+        similarity: inner product in the paper.
+    """
+    same_item = torch.arange(len(quantized), device=quantized.device)
+    return info_nce(quantized, collaborative, same_item, temperature, similarity)
+
+
+def diversity_loss(
+    codebook: Tensor,
+    codes: Tensor,
+    partners: Tensor,
+    temperature: float,
+    similarity: Similarity,
+) -> Tensor:
+    """L_Div of LETTER (Wang et al., 2024), of one level.
+
+    Each item's code is drawn to a random code of its cluster and pushed from all others of the
+    codebook but itself.
+
+    Args:
+        codebook: [M, d], with gradient.
+        codes: [B] int64, the item's code.
+        partners: [B] int64, another code of the code's cluster.
+        temperature: 1 in the paper, which has none.
+        similarity: inner product in the paper.
+    """
+    return info_nce(
+        codebook.index_select(0, codes), codebook, partners, temperature, similarity, left_out=codes
+    )
 
 
 def reconstruction_loss(target: Tensor, output: Tensor, reduction: Reduction) -> Tensor:

@@ -53,15 +53,9 @@ class ModalityRQVAE(nn.Module):
         `unit_norm` makes the mean squared norm 1, whatever the width, so that modalities weigh
         the same in Eq. 12; `unit_variance` makes the mean variance of a feature 1.
         """
-        if rule == "none":
-            return
-        # In double, where the mean of equal items is exactly that item: in float32 the rounding
-        # error would pass for a spread and be scaled up to it.
-        self.mean.copy_(embeddings.double().mean(dim=0))
-        squares = (embeddings - self.mean).square()
-        total = squares.sum(dim=1).mean() if rule == "unit_norm" else squares.mean()
-        # All items equal: nothing to scale, and dividing by zero would give NaN.
-        self.scale.copy_(total.sqrt() if total > 0 else torch.ones_like(total))
+        mean, scale = mean_and_scale(embeddings, rule)
+        self.mean.copy_(mean)
+        self.scale.copy_(scale)
 
     def standardise(self, embeddings: Tensor) -> Tensor:
         """Embeddings [B, width] as the encoder and Eq. 10 see them."""
@@ -109,6 +103,19 @@ class CrossModalRQVAE(nn.Module):
         module = self.modalities[modality]
         assert isinstance(module, ModalityRQVAE)
         return module
+
+
+def mean_and_scale(embeddings: Tensor, rule: str) -> tuple[Tensor, Tensor]:
+    """What `quant.standardize` subtracts from embeddings [N, width], and what it divides by."""
+    if rule == "none":
+        return embeddings.new_zeros(embeddings.shape[1]), embeddings.new_ones(())
+    # In double, where the mean of equal items is exactly that item: in float32 the rounding
+    # error would pass for a spread and be scaled up to it.
+    mean = embeddings.double().mean(dim=0).to(embeddings.dtype)
+    squares = (embeddings - mean).square()
+    total = squares.sum(dim=1).mean() if rule == "unit_norm" else squares.mean()
+    # All items equal: nothing to scale, and dividing by zero would give NaN.
+    return mean, total.sqrt() if total > 0 else torch.ones_like(total)
 
 
 def save_rqvae(folder: Path, model: CrossModalRQVAE, params: QuantParams) -> None:

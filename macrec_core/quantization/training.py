@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +14,10 @@ from torch import Tensor
 from macrec_core.adamw import AdamW
 from macrec_core.errors import MacrecError
 from macrec_core.memory import out_of_memory_names
+from macrec_core.quantization.code_clusters import CodeClusters, cluster_codebooks
 from macrec_core.quantization.measuring import measure, total_variance, warn_of_collapse
-from macrec_core.quantization.objective import objective
-from macrec_core.quantization.rqvae import CrossModalRQVAE
+from macrec_core.quantization.objective import Guidance, objective
+from macrec_core.quantization.rqvae import CrossModalRQVAE, mean_and_scale
 from macrec_core.runtime import Runtime, generator, sent
 
 if TYPE_CHECKING:
@@ -48,10 +49,12 @@ class QuantizerData:
     Attributes:
         embeddings: per modality [N, width] float32.
         pseudo_labels: per modality [N] int64 (Eq. 1).
+        collaborative: [N, latent_dim] float32, the guide of L_CF; None where `lambda_collab` is 0.
     """
 
     embeddings: Mapping[str, Tensor]
     pseudo_labels: Mapping[str, Tensor]
+    collaborative: Tensor | None = None
 
     @property
     def num_items(self) -> int:
@@ -107,6 +110,7 @@ class Run:
 
     Attributes:
         standardised: per modality [N, width] on the device.
+        collaborative: [N, latent_dim] standardised, on the device, or None.
         variances: of `standardised`, for `measure`.
         history: of the epochs done; grows.
     """
@@ -119,6 +123,7 @@ class Run:
     model: CrossModalRQVAE
     optimizer: torch.optim.Optimizer
     standardised: Mapping[str, Tensor]
+    collaborative: Tensor | None
     variances: Mapping[str, float]
     history: list[dict[str, float]]
 
@@ -167,9 +172,38 @@ def start(
         optimizer.load_state_dict(state["optimizer"])
     return Run(
         data, params, seed, runtime, checkpoints, model, optimizer, standardised,
+        _collaborative(data, params, runtime),
         {name: total_variance(x) for name, x in standardised.items()},
         [] if state is None else list(state["history"]),
     )  # fmt: skip
+
+
+def _collaborative(data: QuantizerData, params: QuantParams, runtime: Runtime) -> Tensor | None:
+    """Collaborative embeddings by the same rule as the modalities', on the device."""
+    if not params.lambda_collab:
+        return None
+    found = data.collaborative
+    if found is None or found.shape[1] != params.latent_dim:
+        width = "absent" if found is None else f"{found.shape[1]} wide"
+        raise MacrecError(
+            f"quant.lambda_collab={params.lambda_collab}: collaborative embeddings are {width}, "
+            f"expected the latents' width quant.latent_dim={params.latent_dim}; make "
+            "embed.collab.width equal to it"
+        )
+    mean, scale = mean_and_scale(found, params.standardize)
+    return ((found - mean) / scale).to(runtime.device)
+
+
+def _clusters(run: Run, epoch: int) -> dict[str, list[CodeClusters]]:
+    """Clusters of the codes as they are when an epoch begins; none without their term."""
+    if not run.params.lambda_diversity:
+        return {}
+    names = run.standardised
+    return cluster_codebooks(
+        {name: run.model[name].quantizer.codebooks for name in names},
+        run.params.diversity_clusters,
+        {name: generator(run.seed, "code-clusters", name, epoch) for name in names},
+    )
 
 
 def _new_model(data: QuantizerData, params: QuantParams, seed: int) -> CrossModalRQVAE:
@@ -215,14 +249,16 @@ def train_epoch(run: Run, epoch: int) -> dict[str, float]:
     batches = _batches(run.data.num_items, run.params.batch_size, run.seed, epoch)
     seen, positives = [], []
     processes = run.runtime.processes
+    clusters = _clusters(run, epoch)
     run.model.train()
     for rows in batches:
         own = processes.share(rows)
         batch = {name: x[sent(own, x.device)] for name, x in run.standardised.items()}
         labels = {name: run.data.pseudo_labels[name][rows] for name in batch}
         terms = objective(
-            run.model, batch, labels, run.params, draws, run.runtime.autocast, processes
-        )
+            run.model, batch, labels, run.params, draws, run.runtime.autocast, processes,
+            _guidance(run, rows, clusters),
+        )  # fmt: skip
         run.optimizer.zero_grad(set_to_none=True)
         terms.total.backward()
         parts = torch.stack(list(terms.parts.values())).detach()
@@ -245,6 +281,12 @@ def train_epoch(run: Run, epoch: int) -> dict[str, float]:
         if real is not None:
             sums["positives"] = sums.get("positives", 0.0) + weight * real
     return sums
+
+
+def _guidance(run: Run, rows: Tensor, clusters: Mapping[str, Sequence[CodeClusters]]) -> Guidance:
+    """What LETTER's terms need of a whole batch of rows."""
+    found = run.collaborative
+    return Guidance(None if found is None else found[sent(rows, found.device)], clusters)
 
 
 def _check_finite(run: Run, row: Mapping[str, float], epoch: int) -> None:

@@ -15,7 +15,8 @@ SECTION = {
     "hidden_sizes": [16, 8], "standardize": "unit_variance", "lambda_con": [0.0, 0.2, 0.3],
     "lambda_align": 0.1, "temperature": 0.5, "commitment_weight": 0.25,
     "similarity": "inner_product", "reduction": "sum", "positives": "pseudo_label",
-    "residual_gradient": "flows", "batch_size": 16, "max_epochs": 3, "learning_rate": 0.003,
+    "residual_gradient": "flows", "lambda_collab": 0.0, "lambda_diversity": 0.0,
+    "diversity_clusters": 3, "batch_size": 16, "max_epochs": 3, "learning_rate": 0.003,
     "weight_decay": 0.01, "kmeans_iterations": 3, "evaluate_every": 3,
 }  # fmt: skip
 

@@ -20,7 +20,7 @@ from macrec_core.params import EvalParams, load_params
 
 ROOT = Path(__file__).resolve().parents[2]
 DECLARED: dict[str, dict[str, Any]] = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
-MODALITIES = ("text", "image")
+MODALITIES = ("text", "image", "collab")
 
 
 def _by_command() -> dict[str, dict[str, Any]]:

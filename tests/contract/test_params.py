@@ -68,6 +68,96 @@ def test_a_weight_is_needed_for_every_level(raw_params):
     assert problem.startswith("quant: lambda_con has 4 weights for num_levels=3")
 
 
+@pytest.mark.parametrize("levels", [1, 3, 15])
+def test_one_weight_may_stand_for_all_levels(raw_params, levels):
+    raw_params["quant"].update(num_levels=levels, lambda_con=0.1)
+    params = validate_params(raw_params, "test.yaml")
+    assert params.quant.lambda_con == [0.1] * levels
+    assert params.quant_of("without_contrastive").lambda_con == [0.0] * levels
+
+
+def test_one_weight_for_all_levels_follows_a_variants_number_of_levels(raw_params):
+    raw_params["quant"]["lambda_con"] = 0
+    raw_params["variant_specs"] = {
+        name: spec | {"quant": {}} for name, spec in raw_params["variant_specs"].items()
+    }
+    raw_params["variant_specs"]["macrec"]["quant"] = {"num_levels": 3}
+    params = validate_params(raw_params, "test.yaml")
+    assert params.quant_of("macrec").lambda_con == [0.0] * 3
+    assert params.quant.lambda_con == [0.0] * 4
+
+
+@pytest.mark.parametrize("weight", [-0.1, float("nan"), float("inf"), True, "0.1"])
+def test_a_weight_for_all_levels_is_checked_once(raw_params, weight):
+    raw_params["quant"]["lambda_con"] = weight
+    (problem,) = problems_of(raw_params)
+    assert problem.startswith("quant.lambda_con")
+
+
+def test_a_wrong_number_of_levels_is_one_error_beside_a_weight_for_all(raw_params):
+    raw_params["quant"].update(num_levels=10**9, lambda_con=0.1)
+    raw_params["variant_specs"] = {
+        name: spec | {"quant": {}} for name, spec in raw_params["variant_specs"].items()
+    }
+    (problem,) = problems_of(raw_params)
+    assert problem == "quant.num_levels=1000000000: Input should be less than or equal to 15"
+
+
+def test_every_variant_survives_a_sweep_of_levels(raw_params):
+    raw_params["quant"].update(num_levels=3, lambda_con=[0.0, 0.1, 0.1])
+    raw_params["variants"] = list(raw_params["variant_specs"])
+    raw_params["modalities"] = ["text", "image", "collab"]
+    params = validate_params(raw_params, "test.yaml")
+    assert params.quant_of("mql4grec").lambda_con == [0.0] * 3
+    assert params.quant_of("released").lambda_con == [0.1] * 3
+
+
+def test_clusters_of_codes_hold_two_at_least_where_they_count(raw_params):
+    raw_params["quant"]["diversity_clusters"] = 17  # of 32 codes
+    validate_params(raw_params, "test.yaml")
+    raw_params["variant_specs"]["macrec"]["quant"] = {"lambda_diversity": 0.1}
+    (problem,) = problems_of(raw_params)
+    assert problem == (
+        "variants=macrec: its quant.diversity_clusters=17 must be at most half of "
+        "quant.codebook_size=32, so that every code has another in its cluster; lower it"
+    )
+
+
+def test_a_guide_must_be_embedded_and_as_wide_as_the_latents(raw_params):
+    raw_params["variants"] = ["letter"]
+    raw_params["embed"]["collab"]["width"] = 16
+    missing, other = problems_of(raw_params)
+    assert missing == (
+        "variants=letter: its quant.lambda_collab=0.01 needs collaborative embeddings, but "
+        "modalities=['text', 'image'] lacks 'collab'; add it"
+    )
+    assert other == (
+        "variants=letter: its quant.lambda_collab=0.01 compares latents of width "
+        "quant.latent_dim=32 with embeddings of embed.collab.width=16; make them equal"
+    )
+    raw_params["modalities"].append("collab")
+    raw_params["embed"]["collab"]["width"] = 32
+    assert validate_params(raw_params, "test.yaml").quant_of("letter").lambda_diversity == 0.0001
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("uniformity", {"positives": "none"}),
+        ("released", {"similarity": "cosine", "reduction": "mean", "positives": "self",
+                      "residual_gradient": "blocked", "lambda_con": [0.1] * 4}),
+        ("released_paper_levels", {"similarity": "cosine", "reduction": "mean",
+                                   "positives": "self", "residual_gradient": "blocked"}),
+        ("without_all", {"lambda_con": [0.0] * 4, "lambda_align": 0.0}),
+        ("macrec_collab", {}),
+    ],
+)  # fmt: skip
+def test_variants_change_what_they_say_and_nothing_else(raw_params, name, changes):
+    params = validate_params(raw_params, "test.yaml")
+    macrec, found = params.quant_of("macrec").model_dump(), params.quant_of(name).model_dump()
+    assert found == macrec | changes
+
+
 def test_tasks_must_recommend(raw_params):
     raw_params["seq2seq"]["tasks"] = ["align_items"]
     (problem,) = problems_of(raw_params)
@@ -386,7 +476,10 @@ def test_the_paper_preset_holds_the_papers_settings(root):
     params = load_params(root / "presets/paper.yaml")
     assert params.datasets == ["instruments", "arts", "games"]
     assert params.seeds == [0, 1, 2, 3, 4]
-    assert set(params.variants) == set(params.variant_specs)
+    assert params.variants == [
+        "macrec", "without_contrastive", "without_alignment", "without_implicit",
+        "without_explicit", "mql4grec", "tiger",
+    ]  # fmt: skip
     quant = params.quant_of("macrec")
     assert (quant.codebook_size, quant.num_levels, quant.latent_dim) == (256, 4, 32)
     assert quant.lambda_con == [0.0, 0.0, 0.1, 0.1]

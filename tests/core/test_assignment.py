@@ -21,7 +21,8 @@ def model(size=4, levels=3):
             "hidden_sizes": [], "standardize": "none", "lambda_con": [0.0] * levels,
             "lambda_align": 0.0, "temperature": 0.1, "commitment_weight": 0.25,
             "similarity": "inner_product", "reduction": "sum", "positives": "pseudo_label",
-            "residual_gradient": "flows", "batch_size": 8, "max_epochs": 1,
+            "residual_gradient": "flows", "lambda_collab": 0.0, "lambda_diversity": 0.0,
+            "diversity_clusters": 2, "batch_size": 8, "max_epochs": 1,
             "learning_rate": 0.001, "weight_decay": 0.0, "kmeans_iterations": 1,
             "evaluate_every": 1,
         }

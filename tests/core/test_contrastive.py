@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from macrec_core.contrastive import info_nce
+from macrec_core.contrastive import info_nce, uniformity
 
 
 def test_inner_product_by_hand():
@@ -61,3 +61,46 @@ def test_large_and_zero_vectors_stay_finite(similarity):
     value.backward()
     assert torch.isfinite(value)
     assert torch.isfinite(anchors.grad).all()
+
+
+def test_a_row_left_out_is_no_candidate():
+    anchors = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    candidates = torch.tensor([[1.0, 0.0], [2.0, 1.0], [3.0, 3.0]])
+    # Scores 1, 2, 3 and 0, 1, 3; without the first, and without the last candidate.
+    expected = (math.log(math.e**2 + math.e**3) - 3 + math.log(1 + math.e) - 1) / 2
+    value = info_nce(
+        anchors, candidates, torch.tensor([2, 1]), 1.0, "inner_product", torch.tensor([0, 2])
+    )
+    assert float(value) == pytest.approx(expected)
+
+
+def test_uniformity_by_hand():
+    # Inner products: <0,1> = 1, <0,2> = 2, <1,2> = -1; tau = 2.
+    points = torch.tensor([[1.0, 1.0], [0.0, 1.0], [3.0, -1.0]])
+    e = math.exp
+    first, second, third = e(0.5) + e(1.0), e(0.5) + e(-0.5), e(1.0) + e(-0.5)
+    expected = sum(map(math.log, (first, second, third))) / 3
+    assert float(uniformity(points, 2.0, "inner_product")) == pytest.approx(expected)
+
+
+def test_uniformity_of_cosines_by_hand_and_without_regard_to_length():
+    points = torch.tensor([[2.0, 0.0], [0.0, 5.0], [-3.0, 0.0]])  # cosines 0, -1; 0, 0; -1, 0
+    expected = (2 * math.log(1 + math.exp(-10)) + math.log(2)) / 3
+    assert float(uniformity(points, 0.1, "cosine")) == pytest.approx(expected)
+    assert float(uniformity(points * 4, 0.1, "cosine")) == pytest.approx(expected)
+
+
+def test_uniformity_pushes_apart_what_is_close():
+    points = torch.tensor([[1.0, 0.0], [1.0, 0.1], [-1.0, 0.0]], requires_grad=True)
+    (gradient,) = torch.autograd.grad(uniformity(points, 0.5, "cosine"), [points])
+    assert torch.isfinite(gradient).all()
+    # Downhill, the first turns away from the second, its neighbour, and the second from it.
+    assert -gradient[0, 1] < 0 < -gradient[1, 1]
+
+
+def test_a_single_point_has_none_to_be_pushed_from():
+    points = torch.ones(1, 3, requires_grad=True)
+    value = uniformity(points, 0.1, "inner_product")
+    value.backward()
+    assert float(value.detach()) == 0.0
+    assert torch.equal(points.grad, torch.zeros(1, 3))
