@@ -20,7 +20,7 @@ import numpy as np
 from macrec_core.catalog.family import find_published
 from macrec_core.catalog.filtering import MIN_SEQUENCE
 from macrec_core.catalog.manifest import RawContents, describe_file
-from macrec_core.catalog.published import Sequences, read_item_records, uncompressed
+from macrec_core.catalog.published import Sequences, read_item_records, text_of, uncompressed
 from macrec_core.errors import MacrecError
 from macrec_core.params import MiniOneRecSource
 
@@ -141,8 +141,7 @@ def read_rows(path: Path, num_items: int) -> Iterator[Row]:
         MacrecError: a column is missing, or a row has no user, no list of known item ids, or no
             known item.
     """
-    text = uncompressed(path).decode("utf-8-sig", errors="replace")
-    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    reader = csv.DictReader(io.StringIO(text_of(path), newline=""), strict=True)
     missing = [name for name in _COLUMNS if name not in (reader.fieldnames or ())]
     if missing:
         raise MacrecError(f"{path}: has no columns {missing}; expected {list(_COLUMNS)}")

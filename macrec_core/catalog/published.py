@@ -174,7 +174,7 @@ def read_item_keys(path: Path) -> list[str]:
         MacrecError: a broken line, or ids that are not 0..N-1, each once.
     """
     keys: dict[int, str] = {}
-    for number, line in enumerate(_text(path).splitlines(), start=1):
+    for number, line in enumerate(text_of(path).splitlines(), start=1):
         key, _, item = line.rstrip().rpartition("\t")
         if not key or not item.isascii() or not item.isdecimal() or int(item) in keys:
             raise MacrecError(f"{path}: line {number} is no item key, tab, and new item id")
@@ -253,7 +253,7 @@ def _object(path: Path) -> dict[str, object]:
         return table
 
     try:
-        value = json.loads(_text(path), object_pairs_hook=unique)
+        value = json.loads(text_of(path), object_pairs_hook=unique)
     except (ValueError, RecursionError) as error:
         raise MacrecError(f"{path}: is no readable JSON file ({error})") from error
     if not isinstance(value, dict):
@@ -261,7 +261,12 @@ def _object(path: Path) -> dict[str, object]:
     return value
 
 
-def _text(path: Path) -> str:
+def text_of(path: Path) -> str:
+    """The file's text, decompressed if it is a gzip file.
+
+    Raises:
+        MacrecError: missing, no whole gzip file, or no UTF-8.
+    """
     try:
         return uncompressed(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:

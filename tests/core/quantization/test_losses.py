@@ -98,6 +98,60 @@ def test_alignment_pairs_by_item(similarity):
     assert abs(float(one - value)) > 0.1
 
 
+# ------------------------------------------------------------------- pushing apart alone
+
+
+def test_uniformity_loss_by_hand():
+    # r_0 = (1, 0), r_1 = (0, 1), r_2 = (1, 1), tau = 1: the others' products, not one's own.
+    residuals = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+    expected = (math.log(1 + math.e) + math.log(1 + math.e) + math.log(2 * math.e)) / 3
+    value = losses.uniformity_loss(residuals, 1.0, "inner_product")
+    assert float(value) == pytest.approx(expected)
+
+
+def test_with_cosines_an_item_as_its_own_positive_is_pushed_as_without_any():
+    residuals = torch.randn(9, 4, generator=stream(5), dtype=torch.float64, requires_grad=True)
+    tau, itself = 0.5, torch.arange(9)
+    unit = residuals / residuals.norm(dim=1, keepdim=True)
+    others = (unit @ unit.T / tau).masked_fill(torch.eye(9).bool(), -torch.inf).logsumexp(1)
+    expected = torch.log(1 + torch.exp(others - 1 / tau)).mean()
+    value = losses.contrastive_loss(residuals, itself, tau, "cosine")
+    torch.testing.assert_close(value.double(), expected, rtol=1e-5, atol=1e-6)
+
+
+# ---------------------------------------------------------------------------- LETTER's terms
+
+
+def test_collaborative_loss_by_hand():
+    quantized = torch.tensor([[1.0, 0.0], [0.0, 2.0]])
+    collaborative = torch.tensor([[2.0, 1.0], [0.0, 1.0]])
+    # <z0,h0> = 2, <z0,h1> = 0; <z1,h0> = 2, <z1,h1> = 2; tau = 1.
+    expected = (math.log(1 + math.exp(-2)) + math.log(2)) / 2
+    value = losses.collaborative_loss(quantized, collaborative, 1.0, "inner_product")
+    assert float(value) == pytest.approx(expected)
+
+
+def test_diversity_loss_by_hand():
+    codebook = torch.tensor([[1.0, 0.0], [0.0, 1.0], [2.0, 1.0], [1.0, 1.0]])
+    # Code 0: products with 1, 2, 3 are 0, 2, 1, its own 1 does not count; drawn to 2.
+    first = math.log(1 + math.exp(2) + math.exp(1)) - 2
+    # Code 3: products with 0, 1, 2 are 1, 1, 3; drawn to 0.
+    second = math.log(2 * math.exp(1) + math.exp(3)) - 1
+    value = losses.diversity_loss(
+        codebook, torch.tensor([0, 3]), torch.tensor([2, 0]), 1.0, "inner_product"
+    )
+    assert float(value) == pytest.approx((first + second) / 2)
+
+
+def test_diversity_draws_a_code_to_its_partner():
+    codebook = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.2]], requires_grad=True)
+    loss = losses.diversity_loss(codebook, torch.tensor([0]), torch.tensor([1]), 1.0, "cosine")
+    (gradient,) = torch.autograd.grad(loss, [codebook])
+    assert torch.isfinite(gradient).all()
+    # Downhill the code goes towards its partner, and its partner towards it.
+    assert -gradient[0, 1] > 0 and -gradient[1, 0] > 0
+
+
 # ------------------------------------------------------------------------------ Eqs. 10-11
 
 TARGET = torch.tensor([[1.0, 2.0], [0.0, -1.0]])

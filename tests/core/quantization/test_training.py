@@ -71,6 +71,17 @@ def info_nce(anchors, candidates, positives, tau, cosine=False):
     return total / len(anchors)
 
 
+def pushed_apart(points, tau, cosine=False):
+    """Log-sum-exp over the other items, in float64, item by item."""
+    if cosine:
+        points = points / np.linalg.norm(points, axis=1, keepdims=True)
+    total = 0.0
+    for i, point in enumerate(points):
+        scores = np.delete(points, i, axis=0) @ point / tau
+        total += np.log(np.exp(scores - scores.max()).sum()) + scores.max()
+    return total / len(points)
+
+
 def expected_parts(model, batch, params, modalities):
     """Every term of Eqs. 4-13, written out with numpy."""
     average = np.sum if params.reduction == "sum" else np.mean
@@ -89,12 +100,16 @@ def expected_parts(model, batch, params, modalities):
     if len(modalities) > 1:
         parts["contrastive"] = sum(
             weight
-            * info_nce(
-                residuals[anchor][level],
-                residuals[anchor][level],
-                PARTNER[other] if params.positives == "pseudo_label" else range(6),
-                params.temperature,
-                cosine,
+            * (
+                pushed_apart(residuals[anchor][level], params.temperature, cosine)
+                if params.positives == "none"
+                else info_nce(
+                    residuals[anchor][level],
+                    residuals[anchor][level],
+                    PARTNER[other] if params.positives == "pseudo_label" else range(6),
+                    params.temperature,
+                    cosine,
+                )
             )
             for other, anchor in permutations(modalities, 2)
             for level, weight in enumerate(params.lambda_con)
@@ -114,6 +129,7 @@ def expected_parts(model, batch, params, modalities):
         {"reduction": "mean"},
         {"similarity": "cosine"},
         {"positives": "self"},
+        {"positives": "none"},
         {"residual_gradient": "blocked"},
     ],
 )
@@ -151,10 +167,10 @@ def gradients(value, parameters):
     return sum(0.0 if g is None else float(g.abs().sum()) for g in found)
 
 
-def contrastive_at(section, level, gradient):
+def contrastive_at(section, level, gradient, **changes):
     weights = [0.0, 0.0, 0.0]
     weights[level] = 0.1
-    params = section(lambda_con=weights, residual_gradient=gradient)
+    params = section(lambda_con=weights, residual_gradient=gradient, **changes)
     model, batch, labels = model_and_batch(params)
     return model, objective(model, batch, labels, params, stream()).parts["contrastive"]
 
@@ -166,6 +182,18 @@ def test_contrast_trains_the_encoder_at_every_level(section, level, modality):
     for parameter in model[modality].encoder.parameters():
         # The last bias shifts all latents alike; it too moves inner products.
         assert gradients(term, [parameter]) > 0
+
+
+@pytest.mark.parametrize("similarity", ["inner_product", "cosine"])
+@pytest.mark.parametrize("level", range(3))
+def test_pushing_apart_trains_the_encoders_at_every_level(section, level, similarity):
+    model, term = contrastive_at(section, level, "flows", positives="none", similarity=similarity)
+    for modality in ("text", "image"):
+        weights = list(model[modality].encoder.parameters())
+        found = torch.autograd.grad(term, weights, retain_graph=True)
+        assert all(torch.isfinite(gradient).all() for gradient in found)
+        assert all(gradient.abs().sum() > 0 for gradient in found)
+        assert gradients(term, [model[modality].quantizer.codebooks]) == 0.0
 
 
 @pytest.mark.parametrize("modality", ["text", "image"])
@@ -415,7 +443,9 @@ def test_one_and_three_modalities_train(section, data, tmp_path, modalities):
     assert last.get("positives", 1.0) > 0
 
 
-@pytest.mark.parametrize("changes", [{"lambda_con": [0.0] * 3}, {"positives": "self"}])
+@pytest.mark.parametrize(
+    "changes", [{"lambda_con": [0.0] * 3}, {"positives": "self"}, {"positives": "none"}]
+)
 def test_no_share_of_positives_where_no_pseudo_label_is_consulted(
     section, data, tmp_path, caplog, changes
 ):
