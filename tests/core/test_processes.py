@@ -79,17 +79,18 @@ def items():
         + 0.3 * torch.randn(73, width, generator=draws)
         for name, width in (("text", 12), ("image", 8))
     }
-    return QuantizerData(embeddings, labels)
+    return QuantizerData(embeddings, labels, torch.randn(73, 4, generator=draws))
 
 
 def quant_of(params):
-    """Both contrastive terms weigh in; the last batch of an epoch is a single item."""
+    """Both contrastive terms and LETTER's weigh in; the last batch of an epoch is a single item."""
     return params.quant.model_copy(
         update={
             "codebook_size": 6, "num_levels": 3, "latent_dim": 4, "common_width": 12,
             "hidden_sizes": [16], "lambda_con": [0.0, 0.3, 0.3], "lambda_align": 0.3,
             "batch_size": 24, "max_epochs": 3, "learning_rate": 0.001, "kmeans_iterations": 5,
-            "evaluate_every": 2,
+            "evaluate_every": 2, "lambda_collab": 0.3, "lambda_diversity": 0.3,
+            "diversity_clusters": 2,
         }
     )  # fmt: skip
 
