@@ -20,6 +20,8 @@ from macrec_core.errors import MacrecError
 from macrec_core.params import CooccurrenceSvdEncoder
 from macrec_core.schemas import INTERACTIONS
 
+# Of the randomised SVD: enough that the smallest axes too come out to many digits.
+_POWER_ITERATIONS = 30
 # Singular values below this share of the largest are rounding errors of zero.
 _NEGLIGIBLE = 1e-10
 
@@ -51,8 +53,11 @@ def cooccurrence_svd(path: Path, num_items: int, section: CooccurrenceSvdEncoder
             f"{path}: no two items are bought by one user more often than by chance times "
             f"embed.collab.shift={section.shift} in training; lower it, or choose other modalities"
         )
-    # To full precision, not the faster randomised one: its error would shape the smallest axes.
-    svd = TruncatedSVD(section.width, algorithm="arpack", random_state=section.seed)
+    # Not ARPACK, which restarts from random vectors of its own and gives other bytes each time.
+    svd = TruncatedSVD(
+        section.width, algorithm="randomized", n_iter=_POWER_ITERATIONS,
+        power_iteration_normalizer="QR", random_state=section.seed,
+    )  # fmt: skip
     with threadpool_limits(limits=1):  # sums in one order: equal bytes on every run
         projected = svd.fit_transform(weights)  # U S
     values = svd.singular_values_

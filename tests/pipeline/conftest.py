@@ -114,6 +114,7 @@ def _write_toy_params(path: Path) -> None:
     params["embed"] = {
         "text": {"encoder": "tfidf_svd", "fields": fields, "width": 16, "seed": 0},
         "image": {"encoder": "hsv_hog", "image_size": 32},
+        "collab": {"encoder": "cooccurrence_svd", "width": 8, "shift": 1.0, "seed": 0},
     }
     params["pseudo_labels"].update(num_clusters=4, n_init=1)
     params["quant"].update(

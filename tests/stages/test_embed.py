@@ -93,7 +93,8 @@ def _set_params(folder, **sections):
     fields = ["title", "description"]
     minilm = {"encoder": "minilm", "fields": fields, "max_tokens": 32, "batch_tokens": 64}
     lite0 = {"encoder": "efficientnet_lite0", "batch_size": 4}
-    params["embed"] = {"text": minilm, "image": lite0, **sections}
+    collab = params["embed"]["collab"]
+    params["embed"] = {"text": minilm, "image": lite0, "collab": collab, **sections}
     yaml.dump(params, folder / "params.yaml")
 
 
