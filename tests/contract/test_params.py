@@ -154,7 +154,7 @@ def test_alignment_tasks_need_two_modalities(raw_params, tasks):
     assert problem.startswith("variant_specs.tiger.seq2seq.tasks=")
     assert problem.endswith("the variant has ['text']; give it tasks: [recommend]")
     # A variant that does not run does no harm.
-    raw_params["variants"] = ["macrec"]
+    raw_params["variants"] = raw_params["quantized_variants"] = ["macrec"]
     validate_params(raw_params, "test.yaml")
 
 
@@ -162,6 +162,7 @@ def test_alignment_tasks_need_two_modalities(raw_params, tasks):
 def test_names_of_the_reports_own_rows_are_no_variants(raw_params, name):
     raw_params["variant_specs"][name] = raw_params["variant_specs"]["macrec"]
     raw_params["variants"].append(name)
+    raw_params["quantized_variants"].append(name)
     (problem,) = problems_of(raw_params)
     assert problem.startswith(f"variants={name}: the name stands for a yardstick")
 
@@ -175,7 +176,7 @@ def test_an_unknown_variant_is_one_error_whatever_is_asked_of_it(raw_params):
 
 def test_one_modality_is_enough_for_a_variant_of_one(raw_params):
     raw_params["modalities"] = ["text"]
-    raw_params["variants"] = ["tiger"]
+    raw_params["variants"] = raw_params["quantized_variants"] = ["tiger"]
     # Variants of both modalities may stay in the file: they do not run.
     params = validate_params(raw_params, "test.yaml")
     assert params.modalities_of("tiger") == params.modalities == ["text"]
@@ -216,6 +217,8 @@ def test_overrides_reach_the_variants_section_alone(raw_params):
 )
 def test_an_axis_names_a_value_once(raw_params, axis, value):
     raw_params[axis] = value
+    if axis == "variants":
+        raw_params["quantized_variants"] = value
     assert any(
         line.startswith(f"{axis}=") and "occurs twice" in line for line in problems_of(raw_params)
     )
@@ -228,7 +231,7 @@ def test_an_axis_is_not_empty(raw_params, axis):
 
 
 def test_variants_or_baselines_may_be_empty_but_not_both(raw_params):
-    raw_params["variants"] = []
+    raw_params["variants"] = raw_params["quantized_variants"] = []
     assert validate_params(raw_params, "test.yaml").variants == []
     raw_params["baselines"] = []
     (problem,) = problems_of(raw_params)
@@ -237,7 +240,7 @@ def test_variants_or_baselines_may_be_empty_but_not_both(raw_params):
 
 def test_every_dataset_and_variant_has_its_specification(raw_params):
     raw_params["datasets"] = raw_params["learned_datasets"] = ["sample", "toys"]
-    raw_params["variants"] = ["macrec", "sigir"]
+    raw_params["variants"] = raw_params["quantized_variants"] = ["macrec", "sigir"]
     raw_params["baselines"] = ["caser"]
     assert problems_of(raw_params) == [
         "datasets=toys: has no entry in dataset_specs; add one",
