@@ -118,7 +118,7 @@ def scaled(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
             f"embeddings: all {len(vectors)} vectors are the same, so that they tell nothing "
             "apart; check the stage that made them"
         )
-    return (centred / np.sqrt(variance)).astype(np.float32)
+    return np.asarray(centred / np.sqrt(variance), dtype=np.float32)
 
 
 def published_ids(codes: Codes) -> AssignedIds:

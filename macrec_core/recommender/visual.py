@@ -59,6 +59,7 @@ class VisualTokens(nn.Module):
 
     def forward(self) -> Tensor:
         """The rows, float32."""
+        assert isinstance(self.vectors, Tensor)
         hidden = functional.gelu(functional.linear(self.vectors, self.inner, self.inner_bias))
         rows = functional.linear(hidden, self.outer, self.outer_bias)  # [N, k * d_model]
         return rows.view(-1, self._d_model)
