@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+from ruamel.yaml import YAML
 
 from macrec_core.errors import MacrecError
 from macrec_core.params import Params, Section, load_params, validate_params
@@ -206,6 +207,86 @@ def test_overrides_reach_the_variants_section_alone(raw_params):
     assert params.gr_of("without_implicit").lambda_implicit == 0.0
     assert params.seq2seq_of("without_explicit").tasks == ["recommend"]
     assert params.gr_of("without_explicit") == params.gr
+
+
+# ------------------------------------------------------------------------ where IDs come from
+
+
+def clustered(raw, *names, axis="clustered_variants"):
+    """Run variants of clustered IDs beside the others."""
+    raw["variants"] += names
+    raw[axis] += names
+    return raw
+
+
+def test_variants_of_clustered_ids_run_beside_the_others(raw_params):
+    clustered(raw_params, "p5_cid")
+    clustered(raw_params, "vip5", axis="visual_variants")
+    params = validate_params(raw_params, "test.yaml")
+    assert params.modalities_of("p5_cid") == params.modalities_of("vip5") == ["collab"]
+    assert "collab" not in params.modalities
+
+
+@pytest.mark.parametrize("axis", ["quantized_variants", "clustered_variants", "visual_variants"])
+@pytest.mark.parametrize("change", ["missing", "twice"])
+def test_a_variant_stands_in_exactly_one_list(raw_params, axis, change):
+    clustered(raw_params, "p5_cid")
+    clustered(raw_params, "vip5", axis="visual_variants")
+    if change == "twice":
+        raw_params[axis] = [*raw_params[axis], raw_params[axis][0]]
+    else:
+        raw_params[axis] = raw_params[axis][1:]
+    assert any(
+        line.startswith("variants=[") and "exactly one of quantized_variants" in line
+        for line in problems_of(raw_params)
+    )
+
+
+@pytest.mark.parametrize("axis", ["clustered_variants", "visual_variants"])
+def test_clustered_ids_are_of_no_embedded_modality(raw_params, axis):
+    clustered(raw_params, "tiger_original", axis=axis)
+    (problem,) = problems_of(raw_params)
+    assert problem.startswith("variant_specs.tiger_original.modalities=['text']: IDs of clustered")
+    assert problem.endswith("set that or list the variant in quantized_variants")
+
+
+def test_clustered_ids_alone_have_nothing_to_align(raw_params):
+    raw_params["variant_specs"]["p5_cid"]["seq2seq"] = {}
+    (problem,) = problems_of(clustered(raw_params, "p5_cid"))
+    assert problem.startswith("variant_specs.p5_cid.seq2seq.tasks=")
+
+
+def test_a_quantized_variant_needs_embeddings_of_its_modality(raw_params):
+    clustered(raw_params, "p5_cid", axis="quantized_variants")
+    (problem,) = problems_of(raw_params)
+    assert problem.startswith("variant_specs.p5_cid.modalities=['collab']: ['collab'] not in")
+
+
+def test_visual_tokens_need_images_that_are_embedded_here(root):
+    raw = YAML(typ="safe", pure=True).load(root / "presets/instruments-published.yaml")
+    raw["variant_specs"]["vip5"] = raw["variant_specs"]["p5_cid"]
+    clustered(raw, "p5_cid")  # which needs interactions alone
+    validate_params(raw, "test.yaml")
+    (problem,) = problems_of(clustered(raw, "vip5", axis="visual_variants"))
+    assert problem.startswith("visual_variants=['vip5']: need image embeddings")
+
+
+def test_visual_tokens_need_the_modality_image(raw_params):
+    raw_params["modalities"] = ["text"]
+    raw_params["variants"], raw_params["quantized_variants"] = ["tiger"], ["tiger"]
+    (problem,) = problems_of(clustered(raw_params, "vip5", axis="visual_variants"))
+    assert problem.startswith("visual_variants=['vip5']: need 'image' in modalities=['text']")
+
+
+def test_a_level_more_counts_among_the_levels(raw_params):
+    clustered(raw_params, "tiger_original", axis="quantized_variants")
+    params = validate_params(raw_params, "test.yaml")
+    assert params.ids_of("tiger_original").conflicts == "extra_level"
+    assert params.ids_of("tiger").conflicts == "reassign"
+    levels = {"num_levels": 15, "lambda_con": [0.0] * 15}
+    raw_params["variant_specs"]["tiger_original"]["quant"] = levels
+    (problem,) = problems_of(raw_params)
+    assert problem.startswith("variants=tiger_original: quant.num_levels=15 and one more")
 
 
 # --------------------------------------------------------------------------------------- axes

@@ -16,6 +16,7 @@ def run_stage():
     names = (
         "download", "filter", "import_sids", "build_seq2seq", "train_gr", "evaluate", "report",
         "train_baseline", "evaluate_baseline", "yardsticks", "ensemble",
+        "cluster_sids", "cluster_visual_sids",
     )  # fmt: skip
     for name in names:
         app.command(name)(import_module(f"stages.{name}").main)
