@@ -19,7 +19,7 @@ from macrec_core.artifacts import (
 )
 from macrec_core.errors import MacrecError
 from macrec_core.metrics import collision_rate
-from macrec_core.schemas import contract_of
+from macrec_core.schemas import VISUAL, contract_of
 from macrec_core.semantic_ids import Vocabulary
 
 # One row an item of the catalogue, whatever the variant.
@@ -94,21 +94,22 @@ def _check_known(path: Path, ids: pa.ChunkedArray, column: str, reference: Path)
 
 def _check_tokens(path: Path, table: pa.Table) -> None:
     vocabulary = Vocabulary.from_json(read_json(path.parent / "vocabulary.json"))
-    for column in ("source", "target"):
+    for column, size in (("source", vocabulary.input_size), ("target", vocabulary.size)):
         if column in table.column_names:
             largest = pc.max(pc.list_flatten(table.column(column))).as_py()
-            if largest is not None and largest >= vocabulary.size:
+            if largest is not None and largest >= size:
                 raise MacrecError(
-                    f"{path}: column '{column}' holds token {largest} of a vocabulary of "
-                    f"{vocabulary.size}; run build_seq2seq again"
+                    f"{path}: column '{column}' holds token {largest} of a vocabulary of {size}; "
+                    "run build_seq2seq again"
                 )
 
 
 def _check_unique(path: Path, table: pa.Table) -> None:
     for column in table.column_names[1:]:
-        rate = 0.0 if column.endswith("_nearest") else collision_rate(matrix(table, column))
+        is_id = column != VISUAL and not column.endswith("_nearest")
+        rate = collision_rate(matrix(table, column)) if is_id else 0.0
         if rate:
             raise MacrecError(
                 f"{path}: column '{column}' has a collision rate of {rate:.4f}, expected 0; "
-                "run assign_sids again"
+                "run the stage that writes it again"
             )

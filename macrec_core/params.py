@@ -27,6 +27,11 @@ Probability = Annotated[float, Field(ge=0, lt=1)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
+# Of a semantic ID: one letter a level in tokens, and T5's exact relative positions end at 16.
+MAX_LEVELS = 15
+# Modality of IDs that are made of interactions: no embedding stands behind it.
+COLLABORATIVE = "collab"
+
 
 class Section(BaseModel):
     """Base of every section: immutable, strictly typed, finite, unknown keys refused."""
@@ -212,10 +217,6 @@ class PseudoLabelParams(Section):
 
 # ---------------------------------------------------------------------------- quantizer
 
-# One letter a level in tokens, and T5's exact relative positions end at 16.
-_MAX_LEVELS = 15
-
-
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
@@ -224,7 +225,7 @@ class QuantParams(Section):
     """Cross-modal RQ-VAE (Eqs. 2-13)."""
 
     codebook_size: Annotated[int, Field(ge=2)]
-    num_levels: Annotated[int, Field(ge=1, le=_MAX_LEVELS)]
+    num_levels: Annotated[int, Field(ge=1, le=MAX_LEVELS)]
     latent_dim: PositiveInt
     common_width: PositiveInt
     hidden_sizes: list[PositiveInt]
@@ -255,7 +256,7 @@ class QuantParams(Section):
             return values
         weight, levels = values["lambda_con"], values.get("num_levels")
         # Of a weight or a number of levels that breaks its rule, one error and not one a level.
-        known = isinstance(levels, int) and 1 <= levels <= _MAX_LEVELS
+        known = isinstance(levels, int) and 1 <= levels <= MAX_LEVELS
         count: Any = levels if known and 0 <= weight < inf else 1
         return {**values, "lambda_con": [weight] * count}
 
@@ -267,6 +268,28 @@ class QuantParams(Section):
                 "give one weight for each level, or one number for all"
             )
         return self
+
+
+class IdParams(Section):
+    """How IDs that the quantizer has learned become unique."""
+
+    conflicts: Literal["reassign", "extra_level"]
+
+
+class CollaborativeIdParams(Section):
+    """IDs from recursive spectral clustering of the co-occurrence graph (P5-CID)."""
+
+    num_clusters: Annotated[int, Field(ge=2)]
+    max_leaf: PositiveInt
+    max_levels: Annotated[int, Field(ge=2, le=MAX_LEVELS)]
+    n_init: PositiveInt
+
+
+class VisualParams(Section):
+    """Image vectors as tokens of the recommender's input (VIP5)."""
+
+    tokens: PositiveInt
+    adapter_width: PositiveInt
 
 
 # --------------------------------------------------------------------------- recommender
@@ -444,10 +467,11 @@ class RuntimeParams(Section):
 
 
 class VariantSpec(Section):
-    """What a variant changes: its modalities, and overrides of three sections."""
+    """What a variant changes: its modalities, and overrides of four sections."""
 
     modalities: Annotated[list[Name], Field(min_length=1)]
     quant: dict[str, Any]
+    ids: dict[str, Any]
     seq2seq: dict[str, Any]
     gr: dict[str, Any]
 
@@ -472,6 +496,9 @@ class Params(Section):
     learned_datasets: list[Name]
     imported_datasets: list[Name]
     variants: list[Name]
+    quantized_variants: list[Name]
+    clustered_variants: list[Name]
+    visual_variants: list[Name]
     baselines: list[Name]
     ensembles: list[Name]
     seeds: Annotated[list[NonNegativeInt], Field(min_length=1)]
@@ -482,6 +509,9 @@ class Params(Section):
     embed: EmbedParams
     pseudo_labels: PseudoLabelParams
     quant: QuantParams
+    ids: IdParams
+    collaborative_ids: CollaborativeIdParams
+    visual: VisualParams
     seq2seq: Seq2SeqParams
     gr: GrParams
     sequential: SequentialParams
@@ -503,6 +533,10 @@ class Params(Section):
     def quant_of(self, variant: str) -> QuantParams:
         """`quant` with the variant's overrides."""
         return QuantParams.model_validate(self._overridden("quant", variant))
+
+    def ids_of(self, variant: str) -> IdParams:
+        """`ids` with the variant's overrides."""
+        return IdParams.model_validate(self._overridden("ids", variant))
 
     def seq2seq_of(self, variant: str) -> Seq2SeqParams:
         """`seq2seq` with the variant's overrides."""
@@ -586,11 +620,13 @@ def validate_params(raw: object, origin: str) -> Params:
         problems = [_line(e) for e in error.errors()] + _override_problems(raw)
         raise _as_one_error(origin, problems) from error
     problems = [
-        *_axis_problems(params), *_variant_problems(params), *_ensemble_problems(params),
-        *_override_problems(raw),
+        *_axis_problems(params), *_variant_problems(params), *_unquantized_problems(params),
+        *_ensemble_problems(params), *_override_problems(raw),
     ]  # fmt: skip
     if not problems:  # of sections that are valid with their overrides
-        problems = _baseline_problems(params) + _letter_problems(params)
+        problems = [
+            *_baseline_problems(params), *_letter_problems(params), *_level_problems(params),
+        ]  # fmt: skip
     if problems:
         raise _as_one_error(origin, problems)
     return params
@@ -766,6 +802,49 @@ def _letter_problems(params: Params) -> list[str]:
     return problems
 
 
+def _level_problems(params: Params) -> list[str]:
+    problems = []
+    for name in params.quantized_variants:
+        levels = params.quant_of(name).num_levels
+        if params.ids_of(name).conflicts == "extra_level" and levels == MAX_LEVELS:
+            problems.append(
+                f"variants={name}: quant.num_levels={levels} and one more by "
+                f"ids.conflicts='extra_level' are above the {MAX_LEVELS} that an ID may have; "
+                "lower quant.num_levels"
+            )
+    return problems
+
+
+def _unquantized_problems(params: Params) -> list[str]:
+    """Rules of the lists that say where a variant's IDs come from."""
+    problems = []
+    unquantized = params.clustered_variants + params.visual_variants
+    if sorted(params.quantized_variants + unquantized) != sorted(params.variants):
+        problems.append(
+            f"variants={params.variants}: each must stand in exactly one of quantized_variants "
+            f"({params.quantized_variants}), clustered_variants ({params.clustered_variants}) "
+            f"and visual_variants ({params.visual_variants})"
+        )
+    for name in unquantized:
+        spec = params.variant_specs.get(name)
+        if spec is not None and spec.modalities != [COLLABORATIVE]:
+            problems.append(
+                f"variant_specs.{name}.modalities={spec.modalities}: IDs of clustered interactions "
+                f"are [{COLLABORATIVE}]; set that or list the variant in quantized_variants"
+            )
+    if params.visual_variants and params.imported_datasets:
+        problems.append(
+            f"visual_variants={params.visual_variants}: need image embeddings, which "
+            f"imported_datasets={params.imported_datasets} have none of; empty either"
+        )
+    if params.visual_variants and "image" not in params.modalities:
+        problems.append(
+            f"visual_variants={params.visual_variants}: need 'image' in "
+            f"modalities={list(params.modalities)}; add it or empty visual_variants"
+        )
+    return problems
+
+
 def _variant_problems(params: Params) -> list[str]:
     problems = []
     for name in params.variants:
@@ -777,7 +856,7 @@ def _variant_problems(params: Params) -> list[str]:
         if spec is None:
             continue
         unknown = [m for m in spec.modalities if m not in params.modalities]
-        if unknown:
+        if unknown and name in params.quantized_variants:
             problems.append(
                 f"variant_specs.{name}.modalities={spec.modalities}: {unknown} not in "
                 f"modalities={list(params.modalities)}; add them there or remove them here"
@@ -797,6 +876,7 @@ def _override_problems(raw: Mapping[str, Any]) -> list[str]:
     problems: list[str] = []
     sections: dict[str, type[Section]] = {
         "quant": QuantParams,
+        "ids": IdParams,
         "seq2seq": Seq2SeqParams,
         "gr": GrParams,
     }

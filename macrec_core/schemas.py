@@ -32,6 +32,10 @@ class Contract:
     dense_key: bool = False
 
 
+# Column of semantic IDs that is no modality.
+VISUAL = "visual"
+
+
 def _required(name: str, kind: pa.DataType) -> pa.Field:
     return pa.field(name, kind, nullable=False)
 
@@ -150,12 +154,22 @@ def pseudo_labels(modalities: Sequence[str]) -> Contract:
     )
 
 
-def semantic_ids(modalities: Sequence[str], num_levels: int) -> Contract:
-    """Codes of each item: `<modality>` after reassignment, `<modality>_nearest` before it."""
+def semantic_ids(
+    modalities: Sequence[str], num_levels: int, visual_width: int | None = None
+) -> Contract:
+    """Codes of each item: `<modality>` as used, `<modality>_nearest` before they became unique.
+
+    Where a level was added that numbers equal IDs, `<modality>_nearest` has 0 there. With
+    `visual_width` a column `visual` holds so many values of the item's image, which the
+    recommender reads beside the codes.
+    """
     codes = pa.list_(_required("item", pa.int32()), num_levels)
     columns = [_required("item_id", pa.int32())]
     for modality in modalities:
         columns += [_required(modality, codes), _required(f"{modality}_nearest", codes)]
+    if visual_width is not None:
+        kind = pa.list_(_required("item", pa.float32()), visual_width)
+        columns.append(_required(VISUAL, kind))
     return Contract("semantic_ids", 1, pa.schema(columns), key=("item_id",), dense_key=True)
 
 
@@ -249,8 +263,9 @@ def contract_of(name: str, schema: pa.Schema) -> Contract | None:
     if name == "pseudo_labels":
         return pseudo_labels(columns)
     if name == "semantic_ids":
-        modalities = [c for c in columns if not c.endswith("_nearest")]
-        return semantic_ids(modalities, _list_size(schema, *modalities[:1]))
+        modalities = [c for c in columns if not c.endswith("_nearest") and c != VISUAL]
+        visual_width = _list_size(schema, VISUAL) if VISUAL in columns else None
+        return semantic_ids(modalities, _list_size(schema, *modalities[:1]), visual_width)
     return None
 
 

@@ -49,12 +49,17 @@ class Vocabulary:
         codebook_size: M.
         alignment_tasks: those of `ALIGNMENT_TASKS` in use; each has one prompt token for every
             ordered pair of modalities.
+        visual_tokens: input tokens of each item's image, behind those of its ID; 0 for none.
+            Ids from `size` on stand for them: nothing generates them.
+        visual_items: items that have them.
     """
 
     modalities: tuple[str, ...]
     num_levels: int
     codebook_size: int
     alignment_tasks: tuple[str, ...]
+    visual_tokens: int = 0
+    visual_items: int = 0
 
     pad_id = 0
     end_id = 1
@@ -68,6 +73,11 @@ class Vocabulary:
     def prompt_id(self, task: str, source: str, target: str) -> int:
         """Token id that marks an alignment task."""
         return 2 + self.prompts.index(f"<{task}:{source}>{target}>")
+
+    @property
+    def input_size(self) -> int:
+        """Number of ids that the encoder may read: tokens, and visual tokens of every item."""
+        return self.size + self.visual_tokens * self.visual_items
 
     @property
     def size(self) -> int:
@@ -94,6 +104,18 @@ class Vocabulary:
             )
         return (codes + self.level_offsets(modality)).astype(np.int32)
 
+    def encode_inputs(self, modality: str, codes: NDArray[np.int32]) -> NDArray[np.int32]:
+        """What the encoder reads of every item: [N, L + k] ids of its codes [N, L] and its image.
+
+        Raises:
+            MacrecError: a code outside the codebook.
+        """
+        ids = self.encode(modality, codes)
+        if not self.visual_tokens:
+            return ids
+        visual = np.arange(self.size, self.input_size).reshape(self.visual_items, -1)
+        return np.concatenate([ids, visual.astype(np.int32)], axis=1)
+
     def tokens(self) -> list[str]:
         """Every token's text, by token id."""
         codes = [
@@ -105,8 +127,14 @@ class Vocabulary:
         return ["<pad>", "</s>", *self.prompts, *codes]
 
     def to_json(self) -> dict[str, object]:
-        """Everything that rebuilds the vocabulary, and the tokens for people."""
-        return {**asdict(self), "tokens": self.tokens()}
+        """Everything that rebuilds the vocabulary, and the tokens for people.
+
+        Without visual tokens it does not name them: the file is that of a plain T5.
+        """
+        fields = asdict(self)
+        if not self.visual_tokens:
+            del fields["visual_tokens"], fields["visual_items"]
+        return {**fields, "tokens": self.tokens()}
 
     @classmethod
     def from_json(cls, value: dict[str, object]) -> Vocabulary:
@@ -120,7 +148,9 @@ class Vocabulary:
             levels, size = value["num_levels"], value["codebook_size"]
             assert isinstance(modalities, list) and isinstance(tasks, list)
             assert isinstance(levels, int) and isinstance(size, int)
-            vocabulary = cls(tuple(modalities), levels, size, tuple(tasks))
+            visual, items = value.get("visual_tokens", 0), value.get("visual_items", 0)
+            assert isinstance(visual, int) and isinstance(items, int)
+            vocabulary = cls(tuple(modalities), levels, size, tuple(tasks), visual, items)
             assert vocabulary.tokens() == value["tokens"]
         except (KeyError, AssertionError) as error:
             raise MacrecError(

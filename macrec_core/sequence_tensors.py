@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from macrec_core.errors import MacrecError
+from macrec_core.id_table import SemanticIds
 from macrec_core.ranking import Cases
 from macrec_core.recommender.evaluation import Decodable
 from macrec_core.recommender.packing import Sequences
@@ -20,6 +21,7 @@ from macrec_core.recommender.training import TrainingData
 from macrec_core.recommender.trie import build_trie
 from macrec_core.recommender.updates import Examples
 from macrec_core.recommender.validation import Validation
+from macrec_core.recommender.visual import ItemImages
 from macrec_core.semantic_ids import Vocabulary
 from macrec_core.subsets import chosen_users
 
@@ -47,6 +49,7 @@ def training_data(
     codes: Mapping[str, NDArray[np.int32]],
     vocabulary: Vocabulary,
     max_validation_users: int | None,
+    images: ItemImages | None = None,
 ) -> TrainingData:
     """Everything that T5 training reads.
 
@@ -56,6 +59,7 @@ def training_data(
         codes: per modality [N, L].
         vocabulary: token ids.
         max_validation_users: a seeded subset of users; None for all.
+        images: of every item, where sources hold visual tokens.
     """
     target = torch.from_numpy(_flat(train, "target")).view(train.num_rows, -1)
     valid = evaluation_data(evaluation, "valid", codes, vocabulary, max_validation_users)
@@ -78,7 +82,16 @@ def training_data(
             level_offsets={m: part.level_offsets for m, part in valid.modalities.items()},
         ),
         vocabulary.size,
+        images,
     )
+
+
+def images_of(ids: SemanticIds) -> ItemImages | None:
+    """Image vectors that semantic IDs carry, for the recommender; None where they have none."""
+    if ids.visual is None:
+        return None
+    vectors = torch.from_numpy(ids.visual.vectors.copy())  # Arrow's memory is read-only
+    return ItemImages(vectors, ids.visual.tokens, ids.visual.adapter_width)
 
 
 def evaluation_data(

@@ -169,19 +169,22 @@ def training_chunks(
     Raises:
         MacrecError: an alignment task with a single modality.
     """
-    tokens = {m: vocabulary.encode(m, c) for m, c in codes.items()}
+    inputs = {m: vocabulary.encode_inputs(m, c) for m, c in codes.items()}
+    ids = {m: vocabulary.encode(m, c) for m, c in codes.items()}
     first = 0
     for pair in task_pairs(list(codes), vocabulary, params):
-        num_items, num_levels = tokens[pair.source].shape
+        num_items, num_tokens = inputs[pair.source].shape
         if pair.task == "align_items":
             histories = item_chunks(num_items)
         else:
-            histories = window_chunks(scan, "train", params.max_history, num_levels)
+            histories = window_chunks(scan, "train", params.max_history, num_tokens)
         for chunk in histories:
-            table = _training_table(pair, chunk, tokens, vocabulary.end_id)
-            ids = pa.array(np.arange(first, first + table.num_rows))
+            table = _training_table(
+                pair, chunk, inputs[pair.source], ids[pair.target], vocabulary.end_id
+            )
+            numbers = pa.array(np.arange(first, first + table.num_rows))
             first += table.num_rows
-            yield pair, table.add_column(0, "example_id", ids)
+            yield pair, table.add_column(0, "example_id", numbers)
 
 
 def evaluation_chunks(
@@ -190,7 +193,7 @@ def evaluation_chunks(
     """Artifact EVALUATION_EXAMPLES in chunks: histories of every held-out target and modality."""
     for split in ("test", "valid"):
         for modality in sorted(codes):
-            tokens = vocabulary.encode(modality, codes[modality])
+            tokens = vocabulary.encode_inputs(modality, codes[modality])
             for chunk in window_chunks(scan, split, max_history, tokens.shape[1]):
                 count = len(chunk.users)
                 yield pa.table(
@@ -229,11 +232,11 @@ def evaluation_examples(
 
 
 def _training_table(
-    pair: Pair, chunk: Windows, tokens: Mapping[str, NDArray[np.int32]], end_id: int
+    pair: Pair, chunk: Windows, inputs: NDArray[np.int32], ids: NDArray[np.int32], end_id: int
 ) -> pa.Table:
-    """Columns of TRAINING_EXAMPLES but the first."""
-    sources = lists(*source_tokens(chunk, tokens[pair.source], pair.prompt, end_id))
-    count, items, ids = len(chunk.users), chunk.target_items, tokens[pair.target]
+    """Columns of TRAINING_EXAMPLES but the first, of every item's input tokens and ID."""
+    sources = lists(*source_tokens(chunk, inputs, pair.prompt, end_id))
+    count, items = len(chunk.users), chunk.target_items
     targets = np.full((count, ids.shape[1] + 1), end_id, dtype=np.int32)
     targets[:, :-1] = ids[items]
     no_user = pair.task == "align_items"

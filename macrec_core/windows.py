@@ -88,7 +88,7 @@ def windows(interactions: pa.Table, split: str, max_history: int, first: int = 0
 
 
 def window_chunks(
-    scan: Scan, split: str, max_history: int, num_levels: int, rows: int = ROWS_A_CHUNK
+    scan: Scan, split: str, max_history: int, num_tokens: int, rows: int = ROWS_A_CHUNK
 ) -> Iterator[Windows]:
     """The same windows in the same order, of `rows` interactions at a time.
 
@@ -96,7 +96,7 @@ def window_chunks(
         scan: reads artifact INTERACTIONS.
         split: `train`, `valid` or `test`.
         max_history: items before the target that are kept.
-        num_levels: tokens an item, which decides how many windows are given out at once.
+        num_tokens: of an item, which decide how many windows are given out at once.
         rows: interactions to read at once.
     """
     before: pa.Table | None = None
@@ -104,7 +104,7 @@ def window_chunks(
         # The last rows read before reach as far back as the history of the next target.
         joined = table if before is None else pa.concat_tables([before, table])
         found = windows(joined, split, max_history, joined.num_rows - table.num_rows)
-        yield from _bounded(found, num_levels)
+        yield from _bounded(found, num_tokens)
         before = joined.slice(max(0, joined.num_rows - max_history))
 
 
@@ -119,11 +119,11 @@ def item_chunks(num_items: int) -> Iterator[Windows]:
 def source_tokens(
     histories: Windows, tokens: NDArray[np.int32], prompt: int | None, end_id: int
 ) -> tuple[NDArray[np.int32], Ints]:
-    """Encoder inputs of many windows at once: [prompt] codes of the history, end.
+    """Encoder inputs of many windows at once: [prompt] tokens of the history, end.
 
     Args:
         histories: windows.
-        tokens: [N, L] token ids of every item.
+        tokens: [N, n] token ids of every item.
         prompt: token put first, or None.
         end_id: token put last.
 
@@ -133,21 +133,21 @@ def source_tokens(
     Raises:
         MacrecError: an item without a semantic ID.
     """
-    num_levels = tokens.shape[1]
+    num_tokens = tokens.shape[1]
     if len(histories.items) and histories.items.max() >= len(tokens):
         raise MacrecError(
             f"interactions: item {histories.items.max()} has no semantic ID, there are "
             f"{len(tokens)}; make both from one catalogue"
         )
     lead = 0 if prompt is None else 1
-    widths = (histories.targets - histories.starts) * num_levels + lead + 1
+    widths = (histories.targets - histories.starts) * num_tokens + lead + 1
     offsets = np.concatenate([[0], np.cumsum(widths)])
     # A history's tokens stand together in those of all interactions; so each source is copied
     # with its neighbours, which the prompt and the end then replace (hence one entry more at
     # either end).
-    flat = np.empty(len(histories.items) * num_levels + 2, dtype=np.int32)
-    np.take(tokens, histories.items, axis=0, out=flat[1:-1].reshape(-1, num_levels), mode="clip")
-    places = np.repeat(histories.starts * num_levels + 1 - lead - offsets[:-1], widths)
+    flat = np.empty(len(histories.items) * num_tokens + 2, dtype=np.int32)
+    np.take(tokens, histories.items, axis=0, out=flat[1:-1].reshape(-1, num_tokens), mode="clip")
+    places = np.repeat(histories.starts * num_tokens + 1 - lead - offsets[:-1], widths)
     places += np.arange(len(places))
     values = flat[places]
     values[offsets[1:] - 1] = end_id
@@ -156,11 +156,11 @@ def source_tokens(
     return values, offsets
 
 
-def _bounded(found: Windows, num_levels: int) -> Iterator[Windows]:
+def _bounded(found: Windows, num_tokens: int) -> Iterator[Windows]:
     """Windows in parts whose sources have about `TOKENS_A_CHUNK` tokens at most."""
     if not len(found.users):
         return
-    tokens = np.cumsum((found.targets - found.starts) * num_levels + 2)
+    tokens = np.cumsum((found.targets - found.starts) * num_tokens + 2)
     cuts = np.flatnonzero(np.diff(tokens // TOKENS_A_CHUNK)) + 1
     for start, end in pairwise([0, *cuts.tolist(), len(tokens)]):
         yield found.part(start, end)

@@ -34,6 +34,8 @@ COMMANDS = (
     "train_rqvae",
     "assign_sids",
     "import_sids",
+    "cluster_sids",
+    "cluster_visual_sids",
     "build_seq2seq",
     "train_gr",
     "evaluate",

@@ -1,4 +1,4 @@
-"""Assign a unique semantic ID to every item: nearest codes, then conflict reassignment."""
+"""Assign a unique semantic ID to every item: nearest codes, then what makes them unique."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def main(
     metrics: Annotated[Path, typer.Option(help="JSON file to write.")],
     params_file: ParamsFile = DEFAULT_PARAMS,
 ) -> None:
-    """Assign semantic IDs with conflict reassignment; the result is unique."""
+    """Assign semantic IDs by conflict reassignment or one more level; the result is unique."""
     import torch
 
     from macrec_core import schemas
@@ -46,7 +46,8 @@ def main(
         path = embeddings / f"{modality}.parquet"
         vectors = read_embeddings(path)
         check_same_items(path, len(vectors), items, num_items)
-        assigned[modality] = assign_ids(model, modality, torch.from_numpy(vectors))
+        conflicts = params.ids_of(variant).conflicts
+        assigned[modality] = assign_ids(model, modality, torch.from_numpy(vectors), conflicts)
     write_ids(semantic_ids, ids_table(assigned), list(assigned), quant.codebook_size)
     report = {m: a.metrics(quant.codebook_size) for m, a in assigned.items()}
     write_json(metrics, {"dataset": dataset, "variant": variant, "seed": seed, **report})

@@ -36,7 +36,9 @@ def main(
     ids = read_ids(semantic_ids, modalities)
     num_levels = next(iter(ids.codes.values())).shape[1]
     aligned = tuple(task for task in seq2seq.tasks if task != "recommend")
-    vocabulary = Vocabulary(tuple(modalities), num_levels, ids.codebook_size, aligned)
+    vocabulary = Vocabulary(
+        tuple(modalities), num_levels, ids.codebook_size, aligned, *ids.visual_tokens
+    )
     with atomic_folder(output) as folder:
         counts = write_examples(
             folder,

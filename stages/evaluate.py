@@ -46,21 +46,21 @@ def main(
     from macrec_core.recommender.hugging_face import load_t5
     from macrec_core.runtime import start
     from macrec_core.semantic_ids import Vocabulary
-    from macrec_core.sequence_tensors import check_same_users, evaluation_data
+    from macrec_core.sequence_tensors import check_same_users, evaluation_data, images_of
 
     runtime = start(params.runtime, shared=True)
     vocabulary = Vocabulary.from_json(read_json(seq2seq / "vocabulary.json"))
     table = read_artifact(seq2seq / "eval.parquet", schemas.EVALUATION_EXAMPLES)
-    codes = read_ids(semantic_ids, params.modalities_of(variant)).codes
+    ids = read_ids(semantic_ids, params.modalities_of(variant))
     split = params.eval.split
-    data = evaluation_data(table, split, codes, vocabulary, params.eval.max_users)
+    data = evaluation_data(table, split, ids.codes, vocabulary, params.eval.max_users)
     bought = read_artifact(interactions, schemas.INTERACTIONS)
     cases = cases_of(bought, split, params.eval.max_users)
     check_same_users(data, cases, seq2seq / "eval.parquet")
     with Console(shown=runtime.processes.first) as console:
         result = evaluate_recommender(
-            load_t5(recommender), data.modalities, data.targets, params.eval, runtime, console,
-            cases,
+            load_t5(recommender, images_of(ids)), data.modalities, data.targets, params.eval,
+            runtime, console, cases,
         )  # fmt: skip
     if not runtime.processes.first:
         return

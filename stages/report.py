@@ -25,8 +25,9 @@ def main(
     from macrec_core.report.summary import results_table, summarise
 
     params = load_params(params_file)
+    clustered = params.clustered_variants + params.visual_variants
     measured = read_cells(
-        cells, params.datasets, params.variants, params.seeds, params.imported_datasets
+        cells, params.datasets, params.variants, params.seeds, params.imported_datasets, clustered
     )
     measured += read_baselines(cells, params.datasets, params.baselines, params.seeds)
     unseen = params.eval.exclude_seen

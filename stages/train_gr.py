@@ -36,19 +36,19 @@ def main(
     from macrec_core.recommender.training import train_recommender
     from macrec_core.runtime import code_files, fingerprint, scratch_root, start
     from macrec_core.semantic_ids import Vocabulary
-    from macrec_core.sequence_tensors import training_data
+    from macrec_core.sequence_tensors import images_of, training_data
 
     gr, runtime = params.gr_of(variant), start(params.runtime, use_precision=True, shared=True)
     first = runtime.processes.first
-    train_file, eval_file = seq2seq / "train.parquet", seq2seq / "eval.parquet"
-    vocabulary_file = seq2seq / "vocabulary.json"
+    names = ("train.parquet", "eval.parquet", "vocabulary.json")
+    train_file, eval_file, vocabulary_file = (seq2seq / name for name in names)
+    ids = read_ids(semantic_ids, params.modalities_of(variant))
     data = training_data(
         read_artifact(train_file, schemas.TRAINING_EXAMPLES, ["source", "target"]),
         read_artifact(eval_file, schemas.EVALUATION_EXAMPLES),
-        read_ids(semantic_ids, params.modalities_of(variant)).codes,
-        Vocabulary.from_json(read_json(vocabulary_file)),
-        gr.max_validation_users,
-    )
+        ids.codes, Vocabulary.from_json(read_json(vocabulary_file)),
+        gr.max_validation_users, images_of(ids),
+    )  # fmt: skip
     key = fingerprint(
         [gr.model_dump_json(), str(seed)],
         [train_file, eval_file, vocabulary_file, semantic_ids],

@@ -77,6 +77,10 @@ def params_file(tmp_path_factory):
                 values[section] |= change
             else:
                 values[section] = change
+        if "quantized_variants" not in changes:  # what no test names otherwise
+            others = values["clustered_variants"] + values["visual_variants"]
+            quantized = [name for name in values["variants"] if name not in others]
+            values["quantized_variants"] = quantized
         path = tmp_path_factory.mktemp("params") / "params.yaml"
         YAML(pure=True).dump(values, path)
         return path

@@ -56,7 +56,7 @@ def write_embeddings(path, values):
 
 
 def write_params(path, quant=(), runtime=()):
-    """The project's params with a small quantizer; variant `twin` quantizes as `macrec` does."""
+    """The project's params with a small quantizer; `twin` and `numbered` quantize as `macrec`."""
     yaml = YAML()
     params = yaml.load(REPOSITORY / "params.yaml")
     params["quant"].update(
@@ -71,12 +71,14 @@ def write_params(path, quant=(), runtime=()):
         "device": "cpu", "precision": "float32", "num_threads": 1, "num_processes": 1,
         "checkpoint_every_s": 60.0,
     } | dict(runtime)  # fmt: skip
-    both = {"modalities": ["text", "image"], "quant": {}, "seq2seq": {}, "gr": {}}
+    both = {"modalities": ["text", "image"], "quant": {}, "ids": {}, "seq2seq": {}, "gr": {}}
     plain = {"lambda_con": [0.0] * 3, "lambda_align": 0.0}
-    params["variants"] = ["macrec", "twin", "text_only"]
+    params["variants"] = ["macrec", "twin", "text_only", "numbered"]
+    params["quantized_variants"] = list(params["variants"])
     params["variant_specs"] = {
         "macrec": both,
         "twin": both | {"gr": {"lambda_implicit": 0.0}},
+        "numbered": both | {"ids": {"conflicts": "extra_level"}},
         "text_only": both
         | {"modalities": ["text"], "quant": plain, "seq2seq": {"tasks": ["recommend"]}},
     }

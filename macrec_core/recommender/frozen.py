@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from macrec_core.recommender.t5 import T5
+from macrec_core.recommender.visual import FixedRows
 
 
 class PackedWeight(nn.Module):
@@ -39,7 +40,11 @@ def freeze(model: T5) -> T5:
     if not on_cpu or not torch.backends.mkldnn.is_available():
         return model
     frozen = T5(model.shape)
-    frozen.load_state_dict(model.state_dict())
+    weights = model.state_dict()
+    # Without those of visual tokens: their rows are enough.
+    frozen.load_state_dict({name: weights[name] for name in frozen.state_dict()})
+    if model.visual is not None:
+        frozen.visual = FixedRows(model.visual().detach())
     frozen.requires_grad_(False)
     for block in (*frozen.encoder.layers, *frozen.decoder.layers):
         for name in ("qkv", "out", "cross_q", "cross_out", "ff_in", "ff_out"):

@@ -1,5 +1,7 @@
 """The recommender on disk: Hugging Face's format of a T5, so that any tool of the field reads it.
 
+What makes visual tokens of image vectors is no part of a T5 and lies in a file of its own.
+
 Written without importing transformers, whose T5 takes seconds to import; that its
 `T5ForConditionalGeneration` loads the folder and computes the same is a test.
 """
@@ -19,8 +21,10 @@ from macrec_core.errors import MacrecError
 from macrec_core.recommender.positions import MAX_DISTANCE, NUM_BUCKETS
 from macrec_core.recommender.t5 import END_ID, PAD_ID, START_ID, T5
 from macrec_core.recommender.t5 import T5Shape as T5Shape
+from macrec_core.recommender.visual import ItemImages
 
 _CONFIG, _GENERATION, _WEIGHTS = "config.json", "generation_config.json", "model.safetensors"
+_VISUAL = "visual.safetensors"
 _BIAS = "block.0.layer.0.SelfAttention.relative_attention_bias.weight"
 
 
@@ -36,22 +40,31 @@ def save_t5(model: T5, folder: Path, num_levels: int) -> None:
     config = {"architectures": ["T5ForConditionalGeneration"], **config_of(model.shape)}
     _write(folder / _CONFIG, config)
     _write(folder / _GENERATION, {**ids, "max_new_tokens": num_levels + 1})
-    tensors = {name: t.detach().cpu().contiguous() for name, t in to_names(model).items()}
-    save_file(tensors, folder / _WEIGHTS, metadata={"format": "pt"})
+    parts = {_WEIGHTS: to_names(model)}
+    if model.visual is not None:
+        parts[_VISUAL] = model.visual.state_dict()
+    for name, part in parts.items():
+        tensors = {key: t.detach().cpu().contiguous() for key, t in part.items()}
+        save_file(tensors, folder / name, metadata={"format": "pt"})
 
 
-def load_t5(folder: Path) -> T5:
+def load_t5(folder: Path, images: ItemImages | None = None) -> T5:
     """Read a saved recommender, in evaluation mode.
+
+    Args:
+        folder: where it lies.
+        images: of a recommender with visual tokens.
 
     Raises:
         MacrecError: the folder holds no such model.
     """
     try:
         shape = shape_of(json.loads((folder / _CONFIG).read_text()))
-        tensors = load_file(folder / _WEIGHTS)
-        model = T5(shape)
+        model = T5(shape, images)
         with torch.no_grad():
-            _copy(tensors, model)
+            _copy(load_file(folder / _WEIGHTS), to_names(model))
+            if (folder / _VISUAL).exists() or model.visual is not None:
+                _copy(load_file(folder / _VISUAL), _visual_names(model))
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         first_line = (str(error).splitlines() or [type(error).__name__])[0]
         raise MacrecError(
@@ -141,8 +154,13 @@ def to_names(model: T5) -> dict[str, Tensor]:
     return tensors
 
 
-def _copy(tensors: dict[str, Tensor], model: T5) -> None:
-    targets = to_names(model)
+def _visual_names(model: T5) -> dict[str, Tensor]:
+    if model.visual is None:
+        raise ValueError("it reads visual tokens, and the semantic IDs have no images")
+    return model.visual.state_dict()
+
+
+def _copy(tensors: dict[str, Tensor], targets: dict[str, Tensor]) -> None:
     if targets.keys() != tensors.keys():
         odd = sorted(targets.keys() ^ tensors.keys())
         raise ValueError(f"{len(odd)} weights missing or unknown, first {odd[0]}")

@@ -34,6 +34,7 @@ from macrec_core.recommender.kernels import (
 )
 from macrec_core.recommender.packing import Layout, Packed
 from macrec_core.recommender.positions import NUM_BUCKETS, places_ahead, position_buckets
+from macrec_core.recommender.visual import ItemImages, VisualTokens
 
 PAD_ID, END_ID = 0, 1
 START_ID = PAD_ID  # decoding starts with padding, as in every T5
@@ -182,11 +183,12 @@ class Stack(nn.Module):
 class T5(nn.Module):
     """Encoder, decoder and one embedding for both and for the output.
 
-    Attributes:
+    Args:
         shape: sizes.
+        images: of every item, for sources that hold visual tokens.
     """
 
-    def __init__(self, shape: T5Shape) -> None:
+    def __init__(self, shape: T5Shape, images: ItemImages | None = None) -> None:
         super().__init__()
         self.shape = shape
         # Of the inputs of both stacks and of the output.
@@ -194,6 +196,10 @@ class T5(nn.Module):
         self.encoder = Stack(shape, cross=False)
         self.decoder = Stack(shape, cross=True)
         self.output: nn.Module | None = None  # of a frozen model, instead of the embedding
+        # Last, so that weights without it are drawn as those with it.
+        self.visual: nn.Module | None = None
+        if images is not None:
+            self.visual = VisualTokens(images, shape.d_model)
 
     @torch.no_grad()
     def initialise(self, draws: torch.Generator) -> None:
@@ -223,11 +229,18 @@ class T5(nn.Module):
                 weight.normal_(0.0, deviations[name], generator=draws)
             if name == "qkv":
                 weight[: shape.inner] *= shape.d_kv**-0.5
+        if isinstance(self.visual, VisualTokens):
+            self.visual.initialise(draws)
+
+    def input_rows(self) -> Tensor:
+        """What ids of a source stand for: rows [vocabulary, d_model], then visual tokens'."""
+        visual = self.visual
+        return self.embedding if visual is None else torch.cat([self.embedding, visual()])
 
     def encode(self, source: Packed, mode: Mode = EVALUATION) -> Encoded:
         """Encode packed token ids."""
         layout = source.layout
-        state = dropped(functional.embedding(source.tokens, self.embedding), mode)
+        state = dropped(functional.embedding(source.tokens, self.input_rows()), mode)
         bias = self.encoder.bias(max(chunk.length for chunk in layout.chunks), bidirectional=True)
         for block in self.encoder.layers:
             state = block.attend_self(state, layout, bias, mode)

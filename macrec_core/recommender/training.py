@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -20,6 +20,7 @@ from macrec_core.recommender.batches import epoch_batches
 from macrec_core.recommender.t5 import T5, T5Shape
 from macrec_core.recommender.updates import Examples, State, learning_rate, update
 from macrec_core.recommender.validation import Validation, validation_loss, validation_ndcg
+from macrec_core.recommender.visual import ItemImages
 from macrec_core.runtime import Runtime, generator
 
 if TYPE_CHECKING:
@@ -38,16 +39,18 @@ class TrainingData:
         examples: training examples and items.
         validation: held-out histories and targets.
         vocabulary_size: number of tokens.
+        images: of every item, where sources hold visual tokens.
     """
 
     examples: Examples
     validation: Validation
     vocabulary_size: int
+    images: ItemImages | None = None
 
     def to(self, device: torch.device) -> TrainingData:
-        """The same on another device."""
-        return TrainingData(
-            self.examples.to(device), self.validation.to(device), self.vocabulary_size
+        """The same on another device, but for the images, which the model holds."""
+        return replace(
+            self, examples=self.examples.to(device), validation=self.validation.to(device)
         )
 
 
@@ -86,7 +89,7 @@ def train_recommender(
         MacrecError: the loss stops being finite, memory does not suffice, or the processes
             would not go on from the same update.
     """
-    model = new_t5(data.vocabulary_size, params, generator(seed, "gr-weights"))
+    model = new_t5(data.vocabulary_size, params, generator(seed, "gr-weights"), data.images)
     model.to(runtime.device)
     remedy = runtime.against_divergence("gr.learning_rate")
     state = State(model, params, remedy, lambda: checkpoints.last)
@@ -114,13 +117,19 @@ def train_recommender(
     return TrainedRecommender(model.cpu().eval(), state.history, state.best_epoch, state.stopped_by)
 
 
-def new_t5(vocabulary_size: int, params: GrParams, draws: torch.Generator) -> T5:
-    """An untrained T5 of the sizes that section `gr` names."""
+def new_t5(
+    vocabulary_size: int,
+    params: GrParams,
+    draws: torch.Generator,
+    images: ItemImages | None = None,
+) -> T5:
+    """An untrained T5 of the sizes that section `gr` names, with visual tokens or without."""
     model = T5(
         T5Shape(
             vocabulary_size, params.d_model, params.d_kv, params.d_ff, params.num_layers,
             params.num_heads, params.dropout,
-        )
+        ),
+        images,
     )  # fmt: skip
     model.initialise(draws)
     return model

@@ -21,8 +21,9 @@ class Cell:
         dataset: name.
         variant: name, of a variant or a baseline.
         seed: random seed.
-        quantizer: metrics of train_rqvae; None where IDs are imported, and of baselines.
-        semantic_ids: metrics of assign_sids or import_sids; None of baselines.
+        quantizer: metrics of train_rqvae; None where IDs are imported or clustered, and of
+            baselines.
+        semantic_ids: metrics of assign_sids, import_sids or cluster_sids; None of baselines.
         recommender: metrics of train_gr or train_baseline.
         evaluation: metrics of evaluate or evaluate_baseline.
     """
@@ -70,6 +71,7 @@ def read_cells(
     variants: Sequence[str],
     seeds: Sequence[int],
     imported: Sequence[str],
+    clustered: Sequence[str] = (),
 ) -> list[Cell]:
     """Read exactly the named cells; a missing file is an error, never a smaller table.
 
@@ -79,14 +81,16 @@ def read_cells(
         variants: names.
         seeds: random seeds.
         imported: those of `datasets` whose IDs are imported.
+        clustered: those of `variants` whose IDs are clusters, whatever the data set.
 
     Raises:
         MacrecError: a file is missing or broken.
     """
     cells = []
     for dataset in datasets:
-        ids_stage = "import_sids" if dataset in imported else "assign_sids"
         for variant in variants:
+            ids_stage = "import_sids" if dataset in imported else "assign_sids"
+            ids_stage = "cluster_sids" if variant in clustered else ids_stage
             for seed in seeds:
                 home = folder / dataset / variant / f"s{seed}"
                 quantizer = home / "train_rqvae.json"
@@ -95,7 +99,7 @@ def read_cells(
                         dataset,
                         variant,
                         seed,
-                        None if dataset in imported else read_json(quantizer),
+                        read_json(quantizer) if ids_stage == "assign_sids" else None,
                         read_json(home / f"{ids_stage}.json"),
                         read_json(home / "train_gr.json"),
                         read_json(home / "evaluate.json"),

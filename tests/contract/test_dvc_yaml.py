@@ -41,7 +41,7 @@ def _by_command() -> dict[str, dict[str, Any]]:
 STAGES = _by_command()
 PRESETS = sorted((ROOT / "presets").glob("*.yaml"))
 # Give a variant's section, overrides included.
-OVERRIDDEN = {"quant_of": "quant", "seq2seq_of": "seq2seq", "gr_of": "gr"}
+OVERRIDDEN = {"quant_of": "quant", "ids_of": "ids", "seq2seq_of": "seq2seq", "gr_of": "gr"}
 # Of the section `eval`, what stages read that do not read all of it.
 OF_EVAL = {
     "yardsticks": {"list_length", "max_users", "split"},

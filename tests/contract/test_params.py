@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+from ruamel.yaml import YAML
 
 from macrec_core.errors import MacrecError
 from macrec_core.params import Params, Section, load_params, validate_params
@@ -105,7 +106,10 @@ def test_a_wrong_number_of_levels_is_one_error_beside_a_weight_for_all(raw_param
 
 def test_every_variant_survives_a_sweep_of_levels(raw_params):
     raw_params["quant"].update(num_levels=3, lambda_con=[0.0, 0.1, 0.1])
+    unquantized = ["p5_cid", "vip5"]
     raw_params["variants"] = list(raw_params["variant_specs"])
+    raw_params["quantized_variants"] = sorted({*raw_params["variants"]} - {*unquantized})
+    raw_params["clustered_variants"] = unquantized
     raw_params["modalities"] = ["text", "image", "collab"]
     params = validate_params(raw_params, "test.yaml")
     assert params.quant_of("mql4grec").lambda_con == [0.0] * 3
@@ -124,7 +128,7 @@ def test_clusters_of_codes_hold_two_at_least_where_they_count(raw_params):
 
 
 def test_a_guide_must_be_embedded_and_as_wide_as_the_latents(raw_params):
-    raw_params["variants"] = ["letter"]
+    raw_params["variants"] = raw_params["quantized_variants"] = ["letter"]
     raw_params["embed"]["collab"]["width"] = 16
     missing, other = problems_of(raw_params)
     assert missing == (
@@ -244,7 +248,7 @@ def test_alignment_tasks_need_two_modalities(raw_params, tasks):
     assert problem.startswith("variant_specs.tiger.seq2seq.tasks=")
     assert problem.endswith("the variant has ['text']; give it tasks: [recommend]")
     # A variant that does not run does no harm.
-    raw_params["variants"] = ["macrec"]
+    raw_params["variants"] = raw_params["quantized_variants"] = ["macrec"]
     validate_params(raw_params, "test.yaml")
 
 
@@ -252,6 +256,7 @@ def test_alignment_tasks_need_two_modalities(raw_params, tasks):
 def test_names_of_the_reports_own_rows_are_no_variants(raw_params, name):
     raw_params["variant_specs"][name] = raw_params["variant_specs"]["macrec"]
     raw_params["variants"].append(name)
+    raw_params["quantized_variants"].append(name)
     (problem,) = problems_of(raw_params)
     assert problem.startswith(f"variants={name}: the name stands for a yardstick")
 
@@ -265,7 +270,7 @@ def test_an_unknown_variant_is_one_error_whatever_is_asked_of_it(raw_params):
 
 def test_one_modality_is_enough_for_a_variant_of_one(raw_params):
     raw_params["modalities"] = ["text"]
-    raw_params["variants"] = ["tiger"]
+    raw_params["variants"] = raw_params["quantized_variants"] = ["tiger"]
     # Variants of both modalities may stay in the file: they do not run.
     params = validate_params(raw_params, "test.yaml")
     assert params.modalities_of("tiger") == params.modalities == ["text"]
@@ -297,6 +302,86 @@ def test_overrides_reach_the_variants_section_alone(raw_params):
     assert params.gr_of("without_explicit") == params.gr
 
 
+# ------------------------------------------------------------------------ where IDs come from
+
+
+def clustered(raw, *names, axis="clustered_variants"):
+    """Run variants of clustered IDs beside the others."""
+    raw["variants"] += names
+    raw[axis] += names
+    return raw
+
+
+def test_variants_of_clustered_ids_run_beside_the_others(raw_params):
+    clustered(raw_params, "p5_cid")
+    clustered(raw_params, "vip5", axis="visual_variants")
+    params = validate_params(raw_params, "test.yaml")
+    assert params.modalities_of("p5_cid") == params.modalities_of("vip5") == ["collab"]
+    assert "collab" not in params.modalities
+
+
+@pytest.mark.parametrize("axis", ["quantized_variants", "clustered_variants", "visual_variants"])
+@pytest.mark.parametrize("change", ["missing", "twice"])
+def test_a_variant_stands_in_exactly_one_list(raw_params, axis, change):
+    clustered(raw_params, "p5_cid")
+    clustered(raw_params, "vip5", axis="visual_variants")
+    if change == "twice":
+        raw_params[axis] = [*raw_params[axis], raw_params[axis][0]]
+    else:
+        raw_params[axis] = raw_params[axis][1:]
+    assert any(
+        line.startswith("variants=[") and "exactly one of quantized_variants" in line
+        for line in problems_of(raw_params)
+    )
+
+
+@pytest.mark.parametrize("axis", ["clustered_variants", "visual_variants"])
+def test_clustered_ids_are_of_no_embedded_modality(raw_params, axis):
+    clustered(raw_params, "tiger_original", axis=axis)
+    (problem,) = problems_of(raw_params)
+    assert problem.startswith("variant_specs.tiger_original.modalities=['text']: IDs of clustered")
+    assert problem.endswith("set that or list the variant in quantized_variants")
+
+
+def test_clustered_ids_alone_have_nothing_to_align(raw_params):
+    raw_params["variant_specs"]["p5_cid"]["seq2seq"] = {}
+    (problem,) = problems_of(clustered(raw_params, "p5_cid"))
+    assert problem.startswith("variant_specs.p5_cid.seq2seq.tasks=")
+
+
+def test_a_quantized_variant_needs_embeddings_of_its_modality(raw_params):
+    clustered(raw_params, "p5_cid", axis="quantized_variants")
+    (problem,) = problems_of(raw_params)
+    assert problem.startswith("variant_specs.p5_cid.modalities=['collab']: ['collab'] not in")
+
+
+def test_visual_tokens_need_images_that_are_embedded_here(root):
+    raw = YAML(typ="safe", pure=True).load(root / "presets/instruments-published.yaml")
+    raw["variant_specs"]["vip5"] = raw["variant_specs"]["p5_cid"]
+    clustered(raw, "p5_cid")  # which needs interactions alone
+    validate_params(raw, "test.yaml")
+    (problem,) = problems_of(clustered(raw, "vip5", axis="visual_variants"))
+    assert problem.startswith("visual_variants=['vip5']: need image embeddings")
+
+
+def test_visual_tokens_need_the_modality_image(raw_params):
+    raw_params["modalities"] = ["text"]
+    raw_params["variants"], raw_params["quantized_variants"] = ["tiger"], ["tiger"]
+    (problem,) = problems_of(clustered(raw_params, "vip5", axis="visual_variants"))
+    assert problem.startswith("visual_variants=['vip5']: need 'image' in modalities=['text']")
+
+
+def test_a_level_more_counts_among_the_levels(raw_params):
+    clustered(raw_params, "tiger_original", axis="quantized_variants")
+    params = validate_params(raw_params, "test.yaml")
+    assert params.ids_of("tiger_original").conflicts == "extra_level"
+    assert params.ids_of("tiger").conflicts == "reassign"
+    levels = {"num_levels": 15, "lambda_con": [0.0] * 15}
+    raw_params["variant_specs"]["tiger_original"]["quant"] = levels
+    (problem,) = problems_of(raw_params)
+    assert problem.startswith("variants=tiger_original: quant.num_levels=15 and one more")
+
+
 # --------------------------------------------------------------------------------------- axes
 
 
@@ -306,6 +391,8 @@ def test_overrides_reach_the_variants_section_alone(raw_params):
 )
 def test_an_axis_names_a_value_once(raw_params, axis, value):
     raw_params[axis] = value
+    if axis == "variants":
+        raw_params["quantized_variants"] = value
     assert any(
         line.startswith(f"{axis}=") and "occurs twice" in line for line in problems_of(raw_params)
     )
@@ -318,7 +405,7 @@ def test_an_axis_is_not_empty(raw_params, axis):
 
 
 def test_variants_or_baselines_may_be_empty_but_not_both(raw_params):
-    raw_params["variants"] = []
+    raw_params["variants"] = raw_params["quantized_variants"] = []
     assert validate_params(raw_params, "test.yaml").variants == []
     raw_params["baselines"] = []
     (problem,) = problems_of(raw_params)
@@ -327,7 +414,7 @@ def test_variants_or_baselines_may_be_empty_but_not_both(raw_params):
 
 def test_every_dataset_and_variant_has_its_specification(raw_params):
     raw_params["datasets"] = raw_params["learned_datasets"] = ["sample", "toys"]
-    raw_params["variants"] = ["macrec", "sigir"]
+    raw_params["variants"] = raw_params["quantized_variants"] = ["macrec", "sigir"]
     raw_params["baselines"] = ["caser"]
     assert problems_of(raw_params) == [
         "datasets=toys: has no entry in dataset_specs; add one",
@@ -478,7 +565,8 @@ def test_the_paper_preset_holds_the_papers_settings(root):
     assert params.seeds == [0, 1, 2, 3, 4]
     assert params.variants == [
         "macrec", "without_contrastive", "without_alignment", "without_implicit",
-        "without_explicit", "mql4grec", "tiger",
+        "without_explicit", "without_all", "mql4grec", "tiger", "tiger_original", "p5_cid",
+        "vip5",
     ]  # fmt: skip
     quant = params.quant_of("macrec")
     assert (quant.codebook_size, quant.num_levels, quant.latent_dim) == (256, 4, 32)

@@ -5,8 +5,17 @@ import math
 import numpy as np
 import pytest
 
+from macrec_core.artifacts import matrix, read_any
 from macrec_core.errors import MacrecError
-from macrec_core.id_table import AssignedIds, ids_table, published_ids, read_ids, write_ids
+from macrec_core.id_table import (
+    AssignedIds,
+    ids_table,
+    published_ids,
+    read_ids,
+    scaled,
+    write_ids,
+)
+from macrec_core.params import VisualParams
 
 # Five items; 0 and 3 collide before reassignment.
 NEAREST = np.array([[0, 1], [0, 2], [3, 1], [0, 1], [2, 2]], np.int32)
@@ -59,3 +68,38 @@ def test_a_code_beyond_the_codebook_is_an_error_and_nothing_is_written(tmp_path)
     ):
         write_ids(path, ids_table(assigned), ["text", "image"], 3)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_where_a_level_was_added_nothing_is_numbered_before(tmp_path):
+    path = tmp_path / "ids.parquet"
+    numbers = np.array([[0], [0], [0], [1], [0]], np.int32)
+    ids = AssignedIds(np.concatenate([NEAREST, numbers], axis=1), NEAREST, 1, 0)
+    write_ids(path, ids_table({"text": ids}), ["text"], 4)
+    assert read_ids(path, ["text"]).codes["text"].tolist() == ids.codes.tolist()
+    before = matrix(read_any(path), "text_nearest")
+    assert before.tolist() == [[*row, 0] for row in NEAREST.tolist()]
+
+
+def test_image_vectors_travel_with_the_ids(tmp_path):
+    path = tmp_path / "ids.parquet"
+    vectors = np.arange(15, dtype=np.float32).reshape(5, 3)
+    table = ids_table({"collab": published_ids(CODES)}, vectors)
+    write_ids(path, table, ["collab"], 4, VisualParams(tokens=2, adapter_width=7))
+    found = read_ids(path, ["collab"])
+    assert found.codes["collab"].tolist() == CODES.tolist()
+    assert found.visual is not None
+    assert np.array_equal(found.visual.vectors, vectors)
+    assert (found.visual.tokens, found.visual.adapter_width) == (2, 7)
+    assert found.visual_tokens == (2, 5)
+    write_ids(path, ids_table({"collab": published_ids(CODES)}), ["collab"], 4)
+    assert read_ids(path, ["collab"]).visual_tokens == (0, 0)
+
+
+def test_vectors_are_centred_and_scaled_together():
+    # Means 2 and 10, variances 1 and 9: mean variance 5.
+    found = scaled(np.array([[1.0, 7.0], [3.0, 13.0]], np.float32))
+    expected = np.array([[-1.0, -3.0], [1.0, 3.0]]) / math.sqrt(5)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    assert found.dtype == np.float32
+    with pytest.raises(MacrecError, match="all 4 vectors are the same"):
+        scaled(np.ones((4, 2), np.float32))

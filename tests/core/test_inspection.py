@@ -217,6 +217,37 @@ def test_a_token_outside_the_vocabulary_is_a_problem(whole, root, name, contract
     assert "run build_seq2seq again" in problem
 
 
+@pytest.mark.parametrize(("column", "beyond"), [("source", 0), ("target", 1)])
+def test_visual_tokens_are_read_but_never_predicted(
+    root, make_interactions, committed_params, column, beyond
+):
+    home = root / "toy"
+    vocabulary = Vocabulary(("collab",), 2, 4, (), visual_tokens=2, visual_items=3)
+    seq2seq = committed_params.seq2seq.model_copy(update={"tasks": ["recommend"]})
+    users = pa.table({"user_id": [0], "user_key": ["A"]})
+    write_artifact(home / "users.parquet", users, USERS)
+    table = make_interactions([[2, 1, 0, 1]])
+    train = training_examples(table, {"collab": CODES["text"]}, vocabulary, seq2seq)
+    path = home / "vip5" / "seq2seq" / "train.parquet"
+    write_artifact(path, train, TRAINING_EXAMPLES)
+    write_json(path.parent / "vocabulary.json", vocabulary.to_json())
+    last = vocabulary.input_size - 1
+    assert train.column("source")[0].as_py()[-2] == last
+    rewrite(path, TRAINING_EXAMPLES, column, lambda values: [[*values[0][:-1], last + beyond]])
+    problems = inspect_artifacts(root, set()).problems
+    size = vocabulary.size
+    holds = f"column 'target' holds token {last + 1} of a vocabulary of {size};"
+    assert [holds in problem for problem in problems] == [True] * beyond
+
+
+def test_images_beside_the_ids_need_not_be_unique(root):
+    codes, images = fixed_lists(CODES["text"]), fixed_lists(np.ones((3, 5), np.float32))
+    columns = {"item_id": range(3), "collab": codes, "collab_nearest": codes, "visual": images}
+    path = root / "toy" / "vip5" / "semantic_ids.parquet"
+    write_artifact(path, pa.table(columns), semantic_ids(["collab"], 2, 5))
+    assert inspect_artifacts(root, set()).problems == []
+
+
 def test_examples_without_a_vocabulary_are_a_problem_each(whole, root):
     (whole / "macrec" / "seq2seq" / "vocabulary.json").unlink()
     problems = inspect_artifacts(root, set()).problems

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,6 +20,8 @@ vocabularies = st.builds(
     codebook_size=st.integers(2, 9),
     alignment_tasks=st.sampled_from([(), ("align_items",), ALIGNMENT_TASKS]),
 )
+visual = st.builds(lambda v, k, n: replace(v, visual_tokens=k, visual_items=n),
+                   vocabularies, st.integers(1, 3), st.integers(1, 9))  # fmt: skip
 
 
 def test_text_is_lower_case_image_upper_case_and_the_letter_counts_levels():
@@ -72,7 +75,7 @@ def test_prompt_ids_point_at_their_prompts(vocabulary):
                     assert tokens[prompt] == f"<{task}:{source}>{target}>"
 
 
-@given(vocabularies)
+@given(vocabularies | visual)
 def test_a_vocabulary_survives_json(vocabulary):
     assert Vocabulary.from_json(json.loads(json.dumps(vocabulary.to_json()))) == vocabulary
 
@@ -98,3 +101,18 @@ def test_a_vocabulary_without_its_tokens_is_refused():
 def test_a_code_outside_the_codebook_is_refused(code):
     with pytest.raises(MacrecError, match=f"text code {code}: outside the codebook of 4"):
         BOTH.encode("text", np.array([[0, code, 1]], np.int32))
+
+
+def test_ids_of_visual_tokens_follow_the_vocabularys_and_are_only_read():
+    plain = Vocabulary(("collab",), 2, 3, ())
+    made = Vocabulary(("collab",), 2, 3, (), visual_tokens=2, visual_items=3)
+    codes = np.array([[0, 1], [2, 2], [1, 0]], np.int32)
+    assert (made.size, made.input_size) == (8, 14)
+    assert made.tokens() == plain.tokens()
+    assert made.encode("collab", codes).tolist() == [[2, 6], [4, 7], [3, 5]]
+    assert made.encode_inputs("collab", codes).tolist() == [
+        [2, 6, 8, 9], [4, 7, 10, 11], [3, 5, 12, 13],
+    ]  # fmt: skip
+    assert plain.encode_inputs("collab", codes).tolist() == plain.encode("collab", codes).tolist()
+    assert (plain.size, plain.input_size) == (8, 8)
+    assert not [name for name in plain.to_json() if name.startswith("visual")]

@@ -131,6 +131,23 @@ def test_held_out_items_never_reach_training(make_interactions, codes, seq2seq, 
         assert history[row["position"]] == row["target_item"]
 
 
+def test_visual_tokens_follow_each_item_of_a_history_and_never_stand_in_a_target(
+    make_interactions, seq2seq
+):
+    codes = {"collab": np.array([[0, 0], [0, 1], [1, 0], [1, 1]], np.int32)}
+    vocabulary = Vocabulary(("collab",), 2, 2, (), visual_tokens=2, visual_items=4)
+    interactions = make_interactions([[2, 0, 3, 1]])
+    # Codes 2, 3 and 4, 5; images from 6 on, two an item.
+    item = {0: [2, 4, 6, 7], 2: [3, 4, 10, 11], 3: [3, 5, 12, 13]}
+    params = seq2seq(2, ["recommend"])
+    (row,) = training_examples(interactions, codes, vocabulary, params).to_pylist()
+    assert row["source"] == [*item[2], END]
+    assert row["target"] == [2, 4, END]
+    test, valid = evaluation_examples(interactions, codes, vocabulary, 2).to_pylist()
+    assert valid["source"] == [*item[2], *item[0], END]
+    assert test["source"] == [*item[0], *item[3], END]
+
+
 @relaxed
 @given(histories, st.integers(1, 5))
 def test_evaluation_histories_hold_everything_before_the_target(

@@ -108,7 +108,8 @@ def _write_toy_params(path: Path) -> None:
     """Make the sample preset so small that imports, not arithmetic, take the time."""
     yaml = YAML()
     params = yaml.load(path)
-    params["variants"] = ["macrec", "tiger"]
+    for axis in ("variants", "quantized_variants"):
+        params[axis] = ["macrec", "tiger"]
     params["dataset_specs"]["sample"].update(num_items=60, num_users=80, image_size=32)
     fields = ["title"]
     params["embed"] = {

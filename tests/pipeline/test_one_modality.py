@@ -23,7 +23,9 @@ def texts(clone):
     yaml, path = YAML(), clone.path / "params.yaml"
     before = path.read_bytes()
     params = yaml.load(path)
-    params["modalities"], params["variants"] = ["text"], ["tiger"]
+    params["modalities"] = ["text"]
+    for axis in ("variants", "quantized_variants"):
+        params[axis] = ["tiger"]
     yaml.dump(params, path)
     yield clone
     path.write_bytes(before)

@@ -38,6 +38,20 @@ def test_every_named_cell_is_read_from_its_own_files(folder):
     assert cells[3].evaluation == {"file": "games 1 evaluate"}
 
 
+def test_clustered_ids_have_no_quantizer_whatever_the_data_set(folder):
+    for dataset in ("toys", "games"):
+        home = folder / dataset / "p5_cid" / "s0"
+        for stage in ("cluster_sids", "train_gr", "evaluate"):
+            write_json(home / f"{stage}.json", {"file": f"{dataset} p5_cid {stage}"})
+    cells = read_cells(folder, ["toys", "games"], ["macrec", "p5_cid"], [0], ["games"], ["p5_cid"])
+    assert [c.name for c in cells][1::2] == ["toys-p5_cid-0", "games-p5_cid-0"]
+    assert [c.quantizer for c in cells][1:] == [None] * 3
+    assert [c.semantic_ids for c in cells] == [
+        {"file": "toys 0 assign_sids"}, {"file": "toys p5_cid cluster_sids"},
+        {"file": "games 0 import_sids"}, {"file": "games p5_cid cluster_sids"},
+    ]  # fmt: skip
+
+
 def test_cells_that_are_not_named_are_not_read(folder):
     cells = read_cells(folder, ["toys"], ["macrec"], [1], [])
     assert [c.name for c in cells] == ["toys-macrec-1"]
