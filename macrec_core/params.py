@@ -217,6 +217,7 @@ class PseudoLabelParams(Section):
 
 # ---------------------------------------------------------------------------- quantizer
 
+
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
@@ -453,6 +454,51 @@ class EvalParams(Section):
     exclude_seen: bool
 
 
+class SignificanceParams(Section):
+    """Paired tests of all rows of the results table."""
+
+    # Fewer cannot give a p below .05 after a handful of comparisons.
+    bootstrap_draws: Annotated[int, Field(ge=100)]
+    confidence: Annotated[float, Field(gt=0, lt=1)]
+    seed: NonNegativeInt
+
+
+class ReportParams(Section):
+    """How the tables read."""
+
+    ours: Annotated[list[Name], Field(min_length=1)]
+
+
+class EmbeddingPlotParams(Section):
+    """Figure 1: t-SNE of the embeddings, and how well they agree with brand and type."""
+
+    perplexity: PositiveFloat
+    neighbours: PositiveInt
+    # As many as matplotlib's palette `tab10` has.
+    colours: Annotated[int, Field(ge=1, le=10)]
+    chance_draws: PositiveInt
+    seed: NonNegativeInt
+
+
+class SweepParams(Section):
+    """Figure 3: the values of each hyper-parameter."""
+
+    codebook_size: Annotated[list[Annotated[int, Field(ge=2)]], Field(min_length=1)]
+    num_levels: Annotated[list[Annotated[int, Field(ge=1, le=15)]], Field(min_length=1)]
+    first_level: Annotated[list[NonNegativeInt], Field(min_length=1)]
+    lambda_con: Annotated[list[NonNegativeFloat], Field(min_length=1)]
+    lambda_align: Annotated[list[NonNegativeFloat], Field(min_length=1)]
+    lambda_implicit: Annotated[list[NonNegativeFloat], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _each_value_once(self) -> Self:
+        for name in type(self).model_fields:
+            values = getattr(self, name)
+            if len(set(values)) != len(values):
+                raise ValueError(f"{name}={values}: a value occurs twice; name each once")
+        return self
+
+
 class RuntimeParams(Section):
     """Where and how numbers are computed."""
 
@@ -517,6 +563,10 @@ class Params(Section):
     sequential: SequentialParams
     yardsticks: YardstickParams
     eval: EvalParams
+    significance: SignificanceParams
+    report: ReportParams
+    embedding_plot: EmbeddingPlotParams
+    sweeps: SweepParams
     runtime: RuntimeParams
     variant_specs: dict[Name, VariantSpec]
     baseline_specs: dict[Name, BaselineSpec]
@@ -601,12 +651,23 @@ def load_params(path: Path) -> Params:
         MacrecError: the file cannot be read or parsed, or any value breaks a rule; every
             broken rule is named, one a line.
     """
+    return validate_params(_parsed(path), str(path))
+
+
+def read_params(path: Path) -> Mapping[str, Any]:
+    """Read a params file as it stands, but valid; see `load_params`."""
+    raw = _parsed(path)
+    validate_params(raw, str(path))
+    assert isinstance(raw, Mapping)  # or it were not valid
+    return raw
+
+
+def _parsed(path: Path) -> object:
     try:
         # YAML 1.2 as DVC reads it: PyYAML would take 1e-3 for a string.
-        raw = YAML(typ="safe", pure=True).load(path)
+        return YAML(typ="safe", pure=True).load(path)
     except (OSError, YAMLError) as error:
         raise MacrecError(f"{path}: cannot be read as YAML: {error}") from error
-    return validate_params(raw, str(path))
 
 
 def validate_params(raw: object, origin: str) -> Params:

@@ -43,8 +43,12 @@ COMMANDS = (
     "train_baseline",
     "evaluate_baseline",
     "ensemble",
+    "significance",
+    "plot_embeddings",
     "report",
     "preset",
+    "sweep",
+    "draw_sweep",
     "check",
 )
 

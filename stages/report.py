@@ -1,4 +1,4 @@
-"""Collect all cells into the summary, the results table and the plots' data."""
+"""Collect all cells into the summary, the page of tables and figures, and the plots' data."""
 
 from __future__ import annotations
 
@@ -13,29 +13,45 @@ from stages.console import DEFAULT_PARAMS, ParamsFile
 def main(
     cells: Annotated[Path, typer.Option(help="Folder of the metric files.")],
     summary: Annotated[Path, typer.Option(help="JSON file for `dvc metrics diff`.")],
-    table: Annotated[Path, typer.Option(help="Markdown file of the results table.")],
-    plots: Annotated[Path, typer.Option(help="Folder of the plots' CSV files.")],
+    table: Annotated[Path, typer.Option(help="Markdown file of all tables and figures.")],
+    plots: Annotated[Path, typer.Option(help="Folder of the plots' CSV files and of Figure 4.")],
     params_file: ParamsFile = DEFAULT_PARAMS,
 ) -> None:
-    """Report all datasets, variants and seeds that params.yaml names."""
+    """Report all datasets, variants and seeds that params.yaml names; say which are missing."""
     from macrec_core.artifacts import atomic_folder, write_json, write_text
     from macrec_core.params import load_params
     from macrec_core.report.cells import read_baselines, read_cells, read_datasets
+    from macrec_core.report.code_use import draw_all
+    from macrec_core.report.page import Layout, results_page
     from macrec_core.report.plots import plot_tables
-    from macrec_core.report.summary import results_table, summarise
+    from macrec_core.report.summary import summarise
 
     params = load_params(params_file)
     clustered = params.clustered_variants + params.visual_variants
-    measured = read_cells(
-        cells, params.datasets, params.variants, params.seeds, params.imported_datasets, clustered
+    unseen, imported = params.eval.exclude_seen, params.imported_datasets
+    measured = read_baselines(cells, params.datasets, params.baselines, params.seeds)
+    measured += read_cells(
+        cells, params.datasets, params.variants, params.seeds, imported, params.modalities,
+        clustered,
+    )  # fmt: skip
+    measured.log_missing()
+    datasets = read_datasets(cells, params.datasets, imported)
+    numbers = summarise(measured, datasets, unseen)
+    pictures = draw_all(measured, params.datasets, params.modalities)
+    layout = Layout(
+        params.baselines,
+        params.variants,
+        params.modalities,
+        params.report.ours,
+        unseen,
+        params.eval.split,
+        {name: f"{plots.name}/items_a_code_{name}.png" for name in pictures},
+        {d.name: f"figures/{d.name}_embeddings.png" for d in datasets if d.embeddings},
     )
-    measured += read_baselines(cells, params.datasets, params.baselines, params.seeds)
-    unseen = params.eval.exclude_seen
-    numbers = summarise(measured, read_datasets(cells, params.datasets), unseen)
-    rows = [*params.baselines, *params.variants]
-    text = results_table(numbers, params.datasets, rows, params.modalities)
     with atomic_folder(plots) as folder:
-        for name, csv in plot_tables(measured, unseen).items():
+        for name, csv in plot_tables(measured.measured, unseen).items():
             write_text(folder / name, csv)
+        for name, picture in pictures.items():
+            (folder / f"items_a_code_{name}.png").write_bytes(picture)
     write_json(summary, numbers)
-    write_text(table, text)
+    write_text(table, results_page(numbers, measured, datasets, layout))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from typing import Any
 from macrec_core.artifacts import read_json
 from macrec_core.ranking import ENSEMBLE
 from macrec_core.recommendations import CANDIDATES
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -48,21 +51,78 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class MissingCell:
+    """A combination of the matrix that was not measured.
+
+    Attributes:
+        dataset: name.
+        variant: name, of a variant or a baseline.
+        seed: random seed.
+        files: metric files that do not exist: its own, or of a stage before it. What stages after
+            that one have left tells of an earlier run.
+    """
+
+    dataset: str
+    variant: str
+    seed: int
+    files: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class Cells:
+    """All combinations that were asked for.
+
+    Attributes:
+        measured: with all their metrics.
+        missing: the others.
+    """
+
+    measured: list[Cell] = field(default_factory=list)
+    missing: list[MissingCell] = field(default_factory=list)
+
+    def __add__(self, other: Cells) -> Cells:
+        return Cells(self.measured + other.measured, self.missing + other.missing)
+
+    def rows(self, dataset: str) -> list[str]:
+        """Variants and baselines of a dataset, measured or not."""
+        every: list[Cell | MissingCell] = [*self.measured, *self.missing]
+        return list(dict.fromkeys(cell.variant for cell in every if cell.dataset == dataset))
+
+    def seeds_missing(self, dataset: str, variant: str) -> list[int]:
+        """Seeds of one row that were not measured."""
+        return [c.seed for c in self.missing if (c.dataset, c.variant) == (dataset, variant)]
+
+    def log_missing(self) -> None:
+        """Tell what is missing, with counts and the files that show it."""
+        if not self.missing:
+            return
+        total = len(self.measured) + len(self.missing)
+        log.warning("%d of %d cells are missing; their rows have no mean", len(self.missing), total)
+        for cell in self.missing:
+            names = ", ".join(map(str, cell.files))
+            log.warning("missing: %s %s seed %d (%s)", cell.dataset, cell.variant, cell.seed, names)
+
+
+@dataclass(frozen=True)
 class Dataset:
     """What was measured for one dataset whatever the variant.
 
     Attributes:
         name: its name.
-        statistics: metrics of filter (Table 1 and what was dropped).
+        statistics: metrics of filter (Table 1 and what was dropped); None where it did not run.
         yardsticks: by set of candidates, metrics by name of ranking: random, popularity,
-            last_item, item_knn and, where known, oracle.
+            last_item, item_knn and, where known, oracle; empty where they were not measured.
         yardstick_users: test users that they were measured on.
+        significance: tests of all pairs of rows; None where there are none.
+        embeddings: how embeddings agree with brands and types; None where it was not measured.
     """
 
     name: str
-    statistics: dict[str, Any]
+    statistics: dict[str, Any] | None
     yardsticks: dict[str, dict[str, dict[str, float]]]
     yardstick_users: int
+    significance: dict[str, Any] | None = None
+    embeddings: dict[str, Any] | None = None
 
 
 def read_cells(
@@ -71,9 +131,12 @@ def read_cells(
     variants: Sequence[str],
     seeds: Sequence[int],
     imported: Sequence[str],
+    modalities: Sequence[str],
     clustered: Sequence[str] = (),
-) -> list[Cell]:
-    """Read exactly the named cells; a missing file is an error, never a smaller table.
+) -> Cells:
+    """Read exactly the named cells.
+
+    A cell without one of its files, or of those that it is made from, is missing.
 
     Args:
         folder: holds `<dataset>/<variant>/s<seed>/<stage>.json`.
@@ -81,60 +144,104 @@ def read_cells(
         variants: names.
         seeds: random seeds.
         imported: those of `datasets` whose IDs are imported.
-        clustered: those of `variants` whose IDs are clusters, whatever the data set.
+        modalities: whose embeddings are quantized, where IDs are learned.
+        clustered: those of `variants` whose IDs are clusters, whatever the dataset.
 
     Raises:
-        MacrecError: a file is missing or broken.
+        MacrecError: a file is broken.
     """
-    cells = []
-    for dataset in datasets:
-        for variant in variants:
-            ids_stage = "import_sids" if dataset in imported else "assign_sids"
-            ids_stage = "cluster_sids" if variant in clustered else ids_stage
-            for seed in seeds:
-                home = folder / dataset / variant / f"s{seed}"
-                quantizer = home / "train_rqvae.json"
-                cells.append(
-                    Cell(
-                        dataset,
-                        variant,
-                        seed,
-                        read_json(quantizer) if ids_stage == "assign_sids" else None,
-                        read_json(home / f"{ids_stage}.json"),
-                        read_json(home / "train_gr.json"),
-                        read_json(home / "evaluate.json"),
-                    )
-                )
+    cells = Cells()
+    for dataset, variant, seed in product(datasets, variants, seeds):
+        before, stages = ["filter"], ["build_seq2seq", "train_gr", "evaluate"]
+        if variant in clustered:
+            ids_stage = "cluster_sids"
+        elif dataset in imported:
+            ids_stage = "import_sids"
+        else:
+            ids_stage = "assign_sids"
+            before += [*(f"embed_{modality}" for modality in modalities), "pseudo_labels"]
+            stages.insert(0, "train_rqvae")
+        found = _read(folder, (dataset, variant, seed), before, [ids_stage, *stages])
+        if isinstance(found, MissingCell):
+            cells.missing.append(found)
+            continue
+        cells.measured.append(
+            Cell(
+                dataset,
+                variant,
+                seed,
+                found.get("train_rqvae"),
+                found[ids_stage],
+                found["train_gr"],
+                found["evaluate"],
+            )
+        )
     return cells
 
 
 def read_baselines(
     folder: Path, datasets: Sequence[str], baselines: Sequence[str], seeds: Sequence[int]
-) -> list[Cell]:
+) -> Cells:
     """Read exactly the named baselines' cells; see `read_cells`.
 
     Raises:
-        MacrecError: a file is missing or broken.
+        MacrecError: a file is broken.
     """
-    cells = []
+    cells = Cells()
+    stages = ["train_baseline", "evaluate_baseline"]
     for dataset, baseline, seed in product(datasets, baselines, seeds):
-        home = folder / dataset / baseline / f"s{seed}"
-        trained = read_json(home / "train_baseline.json")
-        evaluated = read_json(home / "evaluate_baseline.json")
-        cells.append(Cell(dataset, baseline, seed, None, None, trained, evaluated))
+        found = _read(folder, (dataset, baseline, seed), ["filter"], stages)
+        if isinstance(found, MissingCell):
+            cells.missing.append(found)
+        else:
+            trained, evaluated = found["train_baseline"], found["evaluate_baseline"]
+            cells.measured.append(Cell(dataset, baseline, seed, None, None, trained, evaluated))
     return cells
 
 
-def read_datasets(folder: Path, names: Sequence[str]) -> list[Dataset]:
-    """Read what is measured once a dataset.
+def _read(
+    folder: Path, place: tuple[str, str, int], before: Sequence[str], stages: Sequence[str]
+) -> dict[str, dict[str, Any]] | MissingCell:
+    """Metrics of a cell by stage, if those and the files of the dataset's stages are there."""
+    dataset, variant, seed = place
+    home = folder / dataset / variant / f"s{seed}"
+    files = {stage: home / f"{stage}.json" for stage in stages}
+    needed = [*(folder / dataset / f"{stage}.json" for stage in before), *files.values()]
+    absent = tuple(path for path in needed if not path.exists())
+    if absent:
+        return MissingCell(dataset, variant, seed, absent)
+    return {stage: read_json(path) for stage, path in files.items()}
+
+
+def read_datasets(folder: Path, names: Sequence[str], imported: Sequence[str]) -> list[Dataset]:
+    """Read what is measured once a dataset; what does not exist is left empty, and logged.
+
+    Args:
+        folder: holds `<dataset>/<stage>.json`.
+        names: of the datasets.
+        imported: those of them without embeddings.
 
     Raises:
-        MacrecError: a file is missing or broken.
+        MacrecError: a file is broken.
     """
     datasets = []
     for name in names:
-        statistics = read_json(folder / name / "filter.json")
-        measured: dict[str, Any] = read_json(folder / name / "yardsticks.json")
-        figures = {candidates: measured[candidates] for candidates in CANDIDATES}
-        datasets.append(Dataset(name, statistics, figures, measured["users"]))
+        stages = ["filter", "yardsticks", "significance"]
+        stages += [] if name in imported else ["plot_embeddings"]
+        found = {stage: _optional(folder / name / f"{stage}.json") for stage in stages}
+        measured: dict[str, Any] = found["yardsticks"] or {}
+        figures = {candidates: measured.get(candidates, {}) for candidates in CANDIDATES}
+        datasets.append(
+            Dataset(
+                name, found["filter"], figures, measured.get("users", 0), found["significance"],
+                found.get("plot_embeddings"),
+            )
+        )  # fmt: skip
     return datasets
+
+
+def _optional(path: Path) -> dict[str, Any] | None:
+    if not path.exists():
+        log.warning("missing: %s; the report says so and goes on without it", path)
+        return None
+    return read_json(path)

@@ -1,4 +1,4 @@
-"""The summary that `dvc metrics diff` compares, and the results table that people read."""
+"""The summary that `dvc metrics diff` compares, and that the tables are made of."""
 
 from __future__ import annotations
 
@@ -9,74 +9,65 @@ import numpy as np
 
 from macrec_core.metrics import mean_and_std
 from macrec_core.recommendations import ALL_ITEMS, CANDIDATES, UNSEEN_ITEMS
-from macrec_core.report.cells import Cell, Dataset
+from macrec_core.report.cells import Cell, Cells, Dataset
 
 RANKING = ("hr@1", "hr@5", "hr@10", "ndcg@5", "ndcg@10")
-# Of the second set of candidates the table shows these.
-_UNSEEN_SHOWN = ("hr@1", "hr@10", "ndcg@10")
+# Table 1.
+STATISTICS = ("num_users", "num_items", "num_interactions", "sparsity", "average_length")
 # The oracle is the ceiling, and stands last.
-_YARDSTICKS = ("random", "popularity", "last_item", "item_knn", "oracle")
+ORACLE = "oracle"
+YARDSTICKS = ("random", "popularity", "last_item", "item_knn", ORACLE)
 
 
-def summarise(
-    cells: Sequence[Cell], datasets: Sequence[Dataset], exclude_seen: bool
-) -> dict[str, Any]:
+def summarise(cells: Cells, datasets: Sequence[Dataset], exclude_seen: bool) -> dict[str, Any]:
     """Mean, standard deviation and number of seeds of every metric, by dataset and variant.
 
     Ranking metrics stand there for both sets of candidates, and those of one of them once more
-    as the variant's own. The standard deviation is left out where a single seed gives none.
+    as the variant's own. The standard deviation is left out where a single seed gives none. A
+    row that lacks a seed has no figures: a mean of fewer would pass for one of all.
 
     Args:
-        cells: what was measured of variants and baselines.
+        cells: what was measured of variants and baselines, and what was not.
         datasets: what was measured of whole datasets.
         exclude_seen: whether the headline is that without items bought before.
     """
     headline = UNSEEN_ITEMS if exclude_seen else ALL_ITEMS
     summary: dict[str, Any] = {}
     for dataset in datasets:
-        # What was dropped and why stays in the cell; here it would bury the results.
-        table_1 = ("num_users", "num_items", "num_interactions")
-        part: dict[str, Any] = {"statistics": {name: dataset.statistics[name] for name in table_1}}
+        part: dict[str, Any] = {"statistics": _statistics(dataset)}
         for name, metrics in dataset.yardsticks[headline].items():
             both = {candidates: dataset.yardsticks[candidates][name] for candidates in CANDIDATES}
             part[name] = {**metrics, **both, "users": dataset.yardstick_users}
-        for variant in dict.fromkeys(c.variant for c in cells if c.dataset == dataset.name):
-            seeds = [c for c in cells if (c.dataset, c.variant) == (dataset.name, variant)]
-            part[variant] = _spreads([_values(cell, headline) for cell in seeds])
-            for candidates in CANDIDATES:
-                rows = [cell.ranking(candidates) for cell in seeds]
-                part[variant][candidates] = _spreads(rows)
-            part[variant]["seeds"] = len(seeds)
-            part[variant]["stopped_by"] = sorted({c.recommender["stopped_by"] for c in seeds})
+        for variant in cells.rows(dataset.name):
+            seeds = [c for c in cells.measured if (c.dataset, c.variant) == (dataset.name, variant)]
+            absent = cells.seeds_missing(dataset.name, variant)
+            if absent:
+                part[variant] = {"missing": _named(absent), "seeds": len(seeds)}
+            else:
+                part[variant] = _variant(seeds, headline)
         summary[dataset.name] = part
     return summary
 
 
-def results_table(
-    summary: dict[str, Any],
-    datasets: Sequence[str],
-    variants: Sequence[str],
-    modalities: Sequence[str],
-) -> str:
-    """Markdown: dataset x variant, with yardsticks for scale, for both sets of candidates.
+def _statistics(dataset: Dataset) -> dict[str, Any]:
+    if dataset.statistics is None:
+        return {"missing": "filter"}
+    # What was dropped and why stays in the cell; here it would bury the results.
+    return {name: dataset.statistics[name] for name in STATISTICS}
 
-    `variants` are those and baselines, in the order of their rows. "updates" made the exported
-    model; what followed gave no better validation value. A part of the users shows in the row,
-    and so does a budget of updates (`gr.max_steps`) that ended the training.
-    """
-    names = " / ".join(modalities)
-    head = ["dataset", "variant", *[name.upper() for name in RANKING]]
-    head += [f"unseen {name.upper()}" for name in _UNSEEN_SHOWN]
-    head += [f"collisions % ({names})", f"codes in use % ({names})", "users", "updates", "seeds"]
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * 2 + "---:|" * (len(head) - 2)]
-    for dataset in datasets:
-        part = summary[dataset]
-        everyone = part["statistics"]["num_users"]
-        for name in (*_YARDSTICKS[:-1], *variants, *_YARDSTICKS[-1:]):
-            if name in part:
-                cells = _row(name, part[name], modalities, everyone)
-                lines.append("| " + " | ".join([dataset, *cells]) + " |")
-    return "\n".join(lines) + "\n"
+
+def _named(seeds: Sequence[int]) -> str:
+    return f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
+
+
+def _variant(seeds: Sequence[Cell], headline: str) -> dict[str, Any]:
+    """Figures of one row over all its seeds."""
+    part = _spreads([_values(cell, headline) for cell in seeds])
+    for candidates in CANDIDATES:
+        part[candidates] = _spreads([cell.ranking(candidates) for cell in seeds])
+    part["seeds"] = len(seeds)
+    part["stopped_by"] = sorted({c.recommender["stopped_by"] for c in seeds})
+    return part
 
 
 def _values(cell: Cell, candidates: str) -> dict[str, float]:
@@ -86,7 +77,7 @@ def _values(cell: Cell, candidates: str) -> dict[str, float]:
     best = cell.recommender["best_epoch"]
     values["updates"] = float(cell.recommender["history"][best - 1]["update"])
     values["targets_bought_before"] = float(cell.evaluation["targets_bought_before"])
-    for modality, metrics in _modalities(cell).items():
+    for modality, metrics in modalities_of(cell).items():
         values[f"collision_rate_{modality}"] = metrics["collision_rate"]
         values[f"codebook_use_{modality}"] = float(np.mean(metrics["codebook_use"]))
         values[f"least_codebook_use_{modality}"] = min(metrics["codebook_use"])
@@ -98,8 +89,10 @@ def _values(cell: Cell, candidates: str) -> dict[str, float]:
     return values
 
 
-def _modalities(cell: Cell) -> dict[str, dict[str, Any]]:
-    return {name: v for name, v in (cell.semantic_ids or {}).items() if isinstance(v, dict)}
+def modalities_of(cell: Cell) -> dict[str, dict[str, Any]]:
+    """Metrics of a cell's semantic IDs by modality; none of a baseline."""
+    parts = (cell.semantic_ids or {}).items()
+    return {name: v for name, v in parts if isinstance(v, dict) and "collision_rate" in v}
 
 
 def _spreads(rows: Sequence[Mapping[str, float]]) -> dict[str, Any]:
@@ -110,31 +103,3 @@ def _spreads(rows: Sequence[Mapping[str, float]]) -> dict[str, Any]:
 def _spread(values: list[float]) -> dict[str, float]:
     mean, std = mean_and_std(values)
     return {"mean": mean} if std is None else {"mean": mean, "std": std}
-
-
-def _row(name: str, metrics: dict[str, Any], modalities: Sequence[str], everyone: int) -> list[str]:
-    shown = [metrics[ALL_ITEMS][metric] for metric in RANKING]
-    shown += [metrics[UNSEEN_ITEMS][metric] for metric in _UNSEEN_SHOWN]
-    if name in _YARDSTICKS:
-        numbers = [f"{value:.4f}" for value in shown]
-        users = _part_of(metrics["users"], everyone)
-        return [f"*{name}*", *numbers, "", "", users, "", ""]
-    numbers = [_number(spread) for spread in shown]
-    shares = []
-    for kind in ("collision_rate", "codebook_use"):
-        found = [metrics.get(f"{kind}_{modality}") for modality in modalities]
-        shares.append(" / ".join("-" if v is None else f"{100 * v['mean']:.1f}" for v in found))
-    users = _part_of(metrics["users"]["mean"], everyone)
-    updates = f"{metrics['updates']['mean']:.0f}"
-    if "max_steps" in metrics["stopped_by"]:
-        updates += " (budget)"
-    return [name, *numbers, *shares, users, updates, str(metrics["seeds"])]
-
-
-def _part_of(users: float, everyone: int) -> str:
-    return str(everyone) if users == everyone else f"{users:.0f} of {everyone}"
-
-
-def _number(spread: dict[str, float]) -> str:
-    text = f"{spread['mean']:.4f}"
-    return f"{text} ± {spread['std']:.4f}" if "std" in spread else text

@@ -48,10 +48,11 @@ OF_EVAL = {
     "evaluate_baseline": {"list_length", "max_users", "split"},
     "ensemble": {"ambiguous_ids", "max_users", "split"},
     # What the headline is, only the report asks.
-    "report": {"exclude_seen"},
+    "report": {"exclude_seen", "split"},
+    "significance": {"exclude_seen"},
 }
 # Commands that are no part of the pipeline.
-TOOLS = {"preset", "check"}
+TOOLS = {"preset", "check", "sweep", "draw_sweep"}
 
 each_stage = pytest.mark.parametrize("stage", STAGES)
 
@@ -186,7 +187,7 @@ def _keys_of(attribute: str, stage: str, source: str) -> set[str]:
         used |= {"runtime.precision"} if "use_precision=True" in source else set()
         return used | ({"runtime.num_processes"} if "shared=True" in source else set())
     if attribute == "eval":
-        rest = set(EvalParams.model_fields) - OF_EVAL["report"] - {"list_length"}
+        rest = set(EvalParams.model_fields) - {"exclude_seen", "list_length"}
         return {f"eval.{name}" for name in OF_EVAL.get(stage, rest)}
     if attribute == "sequential_of":
         return {"sequential", "baseline_specs.${item.baseline}"}

@@ -18,7 +18,10 @@ STAGE_FILES = sorted((ROOT / "stages").glob("*.py"))
 CORE_FILES = sorted((ROOT / "macrec_core").rglob("*.py"))
 PLUMBING = {"__init__", "__main__", "console", "launch"}
 
-HEAVY = ("torch", "pyarrow", "transformers", "polars", "sklearn", "skimage", "timm", "dvc")
+HEAVY = (
+    "torch", "pyarrow", "transformers", "polars", "sklearn", "skimage", "timm", "dvc",
+    "matplotlib", "scipy",
+)  # fmt: skip
 
 # Imports every module of the models; prints those that cannot be imported, with the error.
 IMPORT_MODELS = """

@@ -14,6 +14,7 @@ STAGES = {
     "pseudo_labels@sample", "train_rqvae@sample-tiger-0", "assign_sids@sample-tiger-0",
     "build_seq2seq@sample-tiger-0", "train_gr@sample-tiger-0", "evaluate@sample-tiger-0",
     "train_baseline@sample-sasrec-0", "evaluate_baseline@sample-sasrec-0", "report",
+    "significance@sample", "plot_embeddings@sample",
 }  # fmt: skip
 
 

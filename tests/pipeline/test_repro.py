@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -49,6 +50,9 @@ def test_the_summary_has_a_row_for_each_variant_and_yardstick(reproduced):
     table = (reproduced.path / "metrics/results.md").read_text()
     for name in ("macrec", "tiger", "sasrec", "popularity", "random", "oracle"):
         assert name in table
+    for picture in re.findall(r"!\[.*?\]\((.*?)\)", table):
+        assert (reproduced.path / "metrics" / picture).is_file()
+    assert "no tests" not in table
 
 
 def test_every_plot_has_its_data(reproduced):
@@ -68,7 +72,7 @@ def test_one_changed_parameter_changes_one_experiment_and_not_the_workspace(repr
         f"{stage}@sample-{variant}-0"
         for stage in ("train_gr", "evaluate")
         for variant in ("macrec", "tiger")
-    } | {"report"}
+    } | {"significance@sample", "report"}
     assert _modified(reproduced.path) == before
     differences = json.loads(
         reproduced.dvc(

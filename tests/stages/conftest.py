@@ -18,6 +18,7 @@ def run_stage():
         "train_baseline", "evaluate_baseline", "yardsticks", "ensemble", "embed_text",
         "embed_image", "embed_collab", "pseudo_labels", "train_rqvae", "assign_sids",
         "cluster_sids", "cluster_visual_sids",
+        "significance", "plot_embeddings",
     )  # fmt: skip
     for name in names:
         app.command(name)(import_module(f"stages.{name}").main)

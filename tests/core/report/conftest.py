@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import combinations
+from pathlib import Path
+
 import pytest
 
-from macrec_core.report.cells import Cell, Dataset
+from macrec_core.report.cells import Cell, Dataset, MissingCell
 
 
 @pytest.fixture
@@ -34,11 +38,13 @@ def cell():
             "text": {
                 "collision_rate": 0.125,
                 "codebook_use": [1.0, 0.5],
+                "code_entropy": [0.75, 0.25],
                 "items_a_code": [[3, 1], [4, 0]],
             },
             "image": {
                 "collision_rate": 0.25,
                 "codebook_use": [0.5, 0.5],
+                "code_entropy": [1.0, 0.5],
                 "items_a_code": [[2, 2], [3, 1]],
             },
         }
@@ -68,7 +74,10 @@ def toys():
     names = ("hr@1", "hr@5", "hr@10", "ndcg@5", "ndcg@10")
     return Dataset(
         "toys",
-        {"num_users": 40, "num_items": 20, "num_interactions": 300, "dropped": {"x": 1}},
+        {
+            "num_users": 40, "num_items": 20, "num_interactions": 300, "sparsity": 0.625,
+            "average_length": 7.5, "dropped": {"x": 1},
+        },
         {
             candidates: {
                 "random": dict.fromkeys(names, 0.01 + more),
@@ -79,4 +88,51 @@ def toys():
             for candidates, more in (("all_items", 0.0), ("unseen_items", 0.02))
         },
         40,
-    )
+    )  # fmt: skip
+
+
+@pytest.fixture
+def absent():
+    """A cell of the same data set that was not measured."""
+
+    def make(variant="macrec", seed=3):
+        return MissingCell("toys", variant, seed, (Path(f"toys/{variant}/s{seed}/evaluate.json"),))
+
+    return make
+
+
+@pytest.fixture
+def tested():
+    """The data set with tests of given rows against one another in HR@10 and NDCG@10.
+
+    `rows` gives each row's HR@10; a cell's NDCG@10 is a third of it. All pairs have the adjusted p.
+    """
+
+    def make(dataset, rows, p=0.01, candidates="all_items"):
+        def test(difference):
+            return {
+                "difference": difference, "low": difference - 0.1, "high": difference + 0.2,
+                "p_bootstrap": p / 2, "p_bootstrap_holm": p, "p_t": p / 4, "p_t_holm": 0.00001,
+                "seeds": {
+                    "difference": difference, "low": difference - 0.3, "high": difference + 0.4,
+                    "count": 2,
+                },
+            }  # fmt: skip
+
+        pairs = [
+            {
+                "one": one, "other": other, "hr@10": test(rows[one] - rows[other]),
+                "ndcg@10": test((rows[one] - rows[other]) / 3),
+            }
+            for one, other in combinations(rows, 2)
+        ]  # fmt: skip
+        flat = dataset.yardsticks["all_items"]  # whose figures are all alike
+        ndcg = {name: hr if name in flat else hr / 3 for name, hr in rows.items()}
+        means = {"hr@10": rows, "ndcg@10": ndcg}
+        found = {
+            "candidates": candidates, "confidence": 0.95, "bootstrap_draws": 500, "means": means,
+            "pairs": pairs, "missing": {},
+        }  # fmt: skip
+        return replace(dataset, significance=found)
+
+    return make

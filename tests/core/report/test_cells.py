@@ -5,7 +5,7 @@ import pytest
 from macrec_core.artifacts import write_json
 from macrec_core.errors import MacrecError
 from macrec_core.recommendations import CANDIDATES
-from macrec_core.report.cells import read_cells, read_datasets
+from macrec_core.report.cells import read_baselines, read_cells, read_datasets
 
 
 @pytest.fixture
@@ -16,8 +16,12 @@ def folder(tmp_path):
         rankings = {c: {"random": {"file": f"{dataset} {c}"}} for c in CANDIDATES}
         measured = {"dataset": dataset, "users": 7, **rankings}
         write_json(tmp_path / dataset / "yardsticks.json", measured)
+        write_json(tmp_path / dataset / "significance.json", {"file": f"{dataset} significance"})
+        if ids == "assign_sids":
+            for stage in ("embed_text", "embed_image", "pseudo_labels", "plot_embeddings"):
+                write_json(tmp_path / dataset / f"{stage}.json", {"file": f"{dataset} {stage}"})
         for seed in (0, 1):
-            stages = [ids, "train_gr", "evaluate"]
+            stages = [ids, "build_seq2seq", "train_gr", "evaluate"]
             stages += ["train_rqvae"] if ids == "assign_sids" else []
             for stage in stages:
                 path = tmp_path / dataset / "macrec" / f"s{seed}" / f"{stage}.json"
@@ -25,11 +29,17 @@ def folder(tmp_path):
     return tmp_path
 
 
+BOTH = ["text", "image"]
+
+
 def test_every_named_cell_is_read_from_its_own_files(folder):
-    cells = read_cells(folder, ["toys", "games"], ["macrec"], [0, 1], ["games"])
+    found = read_cells(folder, ["toys", "games"], ["macrec"], [0, 1], ["games"], BOTH)
+    cells = found.measured
     assert [c.name for c in cells] == [
         "toys-macrec-0", "toys-macrec-1", "games-macrec-0", "games-macrec-1",
     ]  # fmt: skip
+    assert found.missing == []
+    assert found.rows("toys") == ["macrec"]
     assert cells[1].quantizer == {"file": "toys 1 train_rqvae"}
     assert cells[1].semantic_ids == {"file": "toys 1 assign_sids"}
     assert cells[2].quantizer is None
@@ -38,12 +48,13 @@ def test_every_named_cell_is_read_from_its_own_files(folder):
     assert cells[3].evaluation == {"file": "games 1 evaluate"}
 
 
-def test_clustered_ids_have_no_quantizer_whatever_the_data_set(folder):
-    for dataset in ("toys", "games"):
+def test_clustered_ids_have_no_quantizer_whatever_the_dataset(folder):
+    names, datasets = ["macrec", "p5_cid"], ["toys", "games"]
+    for dataset in datasets:
         home = folder / dataset / "p5_cid" / "s0"
-        for stage in ("cluster_sids", "train_gr", "evaluate"):
+        for stage in ("cluster_sids", "build_seq2seq", "train_gr", "evaluate"):
             write_json(home / f"{stage}.json", {"file": f"{dataset} p5_cid {stage}"})
-    cells = read_cells(folder, ["toys", "games"], ["macrec", "p5_cid"], [0], ["games"], ["p5_cid"])
+    cells = read_cells(folder, datasets, names, [0], ["games"], BOTH, ["p5_cid"]).measured
     assert [c.name for c in cells][1::2] == ["toys-p5_cid-0", "games-p5_cid-0"]
     assert [c.quantizer for c in cells][1:] == [None] * 3
     assert [c.semantic_ids for c in cells] == [
@@ -53,22 +64,85 @@ def test_clustered_ids_have_no_quantizer_whatever_the_data_set(folder):
 
 
 def test_cells_that_are_not_named_are_not_read(folder):
-    cells = read_cells(folder, ["toys"], ["macrec"], [1], [])
-    assert [c.name for c in cells] == ["toys-macrec-1"]
+    cells = read_cells(folder, ["toys"], ["macrec"], [1], [], BOTH)
+    assert [c.name for c in cells.measured] == ["toys-macrec-1"]
 
 
-@pytest.mark.parametrize("stage", ["train_rqvae", "assign_sids", "train_gr", "evaluate"])
-def test_a_missing_cell_is_an_error_naming_the_file(folder, stage):
-    (folder / "toys" / "macrec" / "s1" / f"{stage}.json").unlink()
-    with pytest.raises(MacrecError, match=rf"toys/macrec/s1/{stage}\.json: does not exist"):
-        read_cells(folder, ["toys"], ["macrec"], [0, 1], [])
+@pytest.mark.parametrize(
+    "file",
+    [
+        *(f"macrec/s1/{stage}.json" for stage in (
+            "train_rqvae", "assign_sids", "build_seq2seq", "train_gr", "evaluate",
+        )),
+        # What later stages have left is of an earlier run.
+        "embed_image.json", "pseudo_labels.json", "filter.json",
+    ],
+)  # fmt: skip
+def test_a_cell_without_a_file_of_its_own_or_of_an_earlier_stage_is_missing(folder, file, caplog):
+    (folder / "toys" / file).unlink()
+    found = read_cells(folder, ["toys"], ["macrec"], [0, 1], [], BOTH)
+    lost = [1] if "s1" in file else [0, 1]
+    assert [c.seed for c in found.measured] == [seed for seed in (0, 1) if seed not in lost]
+    assert found.seeds_missing("toys", "macrec") == lost
+    assert all(cell.files == (folder / "toys" / file,) for cell in found.missing)
+    assert found.rows("toys") == ["macrec"]
+    found.log_missing()
+    assert f"{len(lost)} of 2 cells are missing" in caplog.text
+    assert f"missing: toys macrec seed 1 ({folder / 'toys' / file})" in caplog.text
 
 
-def test_data_sets_are_read_with_their_yardsticks(folder):
-    (toys,) = read_datasets(folder, ["toys"])
+def test_imported_ids_need_no_embeddings(folder):
+    assert not (folder / "games" / "embed_text.json").exists()
+    found = read_cells(folder, ["games"], ["macrec"], [0, 1], ["games"], BOTH)
+    assert len(found.measured) == 2
+
+
+def test_a_variant_that_never_ran_is_missing_altogether(folder):
+    found = read_cells(folder, ["toys"], ["macrec", "tiger"], [0, 1], [], BOTH)
+    assert found.seeds_missing("toys", "tiger") == [0, 1]
+    assert found.seeds_missing("toys", "macrec") == []
+    assert found.rows("toys") == ["macrec", "tiger"]
+
+
+def test_baselines_are_read_and_missed_likewise(folder):
+    home = folder / "toys" / "sasrec" / "s0"
+    for stage in ("train_baseline", "evaluate_baseline"):
+        write_json(home / f"{stage}.json", {"file": stage})
+    found = read_baselines(folder, ["toys"], ["sasrec"], [0, 1])
+    assert [c.name for c in found.measured] == ["toys-sasrec-0"]
+    assert found.measured[0].recommender == {"file": "train_baseline"}
+    assert found.measured[0].evaluation == {"file": "evaluate_baseline"}
+    assert found.seeds_missing("toys", "sasrec") == [1]
+    both = found + read_cells(folder, ["toys"], ["macrec"], [0], [], BOTH)
+    assert both.rows("toys") == ["sasrec", "macrec"]
+
+
+def test_a_broken_file_is_an_error(folder):
+    (folder / "toys" / "macrec" / "s1" / "evaluate.json").write_text('{"hr@10": ')
+    with pytest.raises(MacrecError, match=r"toys/macrec/s1/evaluate\.json: is no readable JSON"):
+        read_cells(folder, ["toys"], ["macrec"], [0, 1], [], BOTH)
+    (folder / "toys" / "yardsticks.json").write_text("[]")
+    with pytest.raises(MacrecError, match=r"toys/yardsticks\.json: holds list"):
+        read_datasets(folder, ["toys"], [])
+
+
+def test_data_sets_are_read_with_what_is_measured_once(folder):
+    toys, games = read_datasets(folder, ["toys", "games"], ["games"])
     assert (toys.name, toys.statistics) == ("toys", {"file": "toys filter"})
     assert toys.yardsticks == {c: {"random": {"file": f"toys {c}"}} for c in CANDIDATES}
     assert toys.yardstick_users == 7
-    (folder / "toys" / "yardsticks.json").unlink()
-    with pytest.raises(MacrecError, match=r"toys/yardsticks\.json: does not exist"):
-        read_datasets(folder, ["toys"])
+    assert toys.significance == {"file": "toys significance"}
+    assert toys.embeddings == {"file": "toys plot_embeddings"}
+    assert games.embeddings is None
+
+
+def test_what_is_missing_of_a_data_set_is_left_empty_and_logged(folder, caplog):
+    for stage in ("filter", "yardsticks", "significance"):
+        (folder / "games" / f"{stage}.json").unlink()
+    (games,) = read_datasets(folder, ["games"], ["games"])
+    assert games.statistics is games.significance is None
+    assert games.yardsticks == {c: {} for c in CANDIDATES}
+    for stage in ("filter", "yardsticks", "significance"):
+        assert f"missing: {folder / 'games' / stage}.json" in caplog.text
+    # Where there are no embeddings, their picture is not missed.
+    assert "plot_embeddings" not in caplog.text

@@ -1,0 +1,1 @@
+"""Pictures of the report, the same bytes for the same data."""
