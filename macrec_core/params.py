@@ -217,6 +217,7 @@ class PseudoLabelParams(Section):
 
 # ---------------------------------------------------------------------------- quantizer
 
+
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
@@ -778,7 +779,7 @@ def _letter_problems(params: Params) -> list[str]:
     """What LETTER's terms ask for, of the variants that run and have them."""
     problems = []
     encoder = params.embed.collab
-    for name in params.variants:
+    for name in params.quantized_variants:
         quant = params.quant_of(name)
         if quant.lambda_diversity and 2 * quant.diversity_clusters > quant.codebook_size:
             problems.append(
