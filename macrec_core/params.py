@@ -839,7 +839,7 @@ def _letter_problems(params: Params) -> list[str]:
     """What LETTER's terms ask for, of the variants that run and have them."""
     problems = []
     encoder = params.embed.collab
-    for name in params.variants:
+    for name in params.quantized_variants:
         quant = params.quant_of(name)
         if quant.lambda_diversity and 2 * quant.diversity_clusters > quant.codebook_size:
             problems.append(
