@@ -28,10 +28,12 @@ def main(
     measured = read_cells(
         cells, params.datasets, params.variants, params.seeds, params.imported_datasets
     )
+    multimodal = params.multimodal_baselines
     measured += read_baselines(cells, params.datasets, params.baselines, params.seeds)
+    measured += read_baselines(cells, params.learned_datasets, multimodal, params.seeds)
     unseen = params.eval.exclude_seen
     numbers = summarise(measured, read_datasets(cells, params.datasets), unseen)
-    rows = [*params.baselines, *params.variants]
+    rows = [*params.baselines, *multimodal, *params.variants]
     text = results_table(numbers, params.datasets, rows, params.modalities)
     with atomic_folder(plots) as folder:
         for name, csv in plot_tables(measured, unseen).items():

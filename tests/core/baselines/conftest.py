@@ -7,6 +7,7 @@ import pytest
 import torch
 from pydantic import TypeAdapter
 
+from macrec_core.baselines.features import ItemFeatures
 from macrec_core.baselines.histories import held_out_histories, training_histories
 from macrec_core.baselines.saved import new_model
 from macrec_core.cases import cases_of, training_sequences
@@ -22,6 +23,17 @@ SPECS = {
     "gru4rec": {"model": "gru4rec", "sequential": {}},
     "narm": {"model": "narm", "representation_dropout": 0.1, "sequential": {}},
     "stamp": {"model": "stamp", "sequential": {}},
+    "fdsa": {"model": "fdsa", "num_heads": 2, "sequential": {}},
+    "s3rec": {
+        "model": "s3rec", "num_heads": 2, "pretrain_epochs": 3, "mask_ratio": 0.2,
+        "aap_weight": 0.2, "mip_weight": 1.0, "map_weight": 1.0, "sp_weight": 0.5,
+        "sequential": {},
+    },
+    "missrec": {
+        "model": "missrec", "modalities": ["text", "image"], "num_heads": 2, "item_ids": True,
+        "standardize": "unit_variance", "temperature": 0.07, "interest_ratio": 0.25,
+        "kmeans_iterations": 3, "orthogonality": 1e-4, "sequential": {},
+    },
 }  # fmt: skip
 NAMES = list(SPECS)
 # STAMP's items start ten times as near to zero as others', and its scores are of third order.
@@ -55,13 +67,38 @@ def spec_of():
     return lambda name: TypeAdapter(BaselineSpec).validate_python(SPECS[name])
 
 
+@pytest.fixture(scope="session")
+def make_features():
+    """Items of random vectors; attributes: the item's remainder of 7, and of 3 but for every 5th.
+
+    Item 0 has none.
+    """
+
+    def make(num_items=NUM_ITEMS):
+        rows = [
+            [item % 7, *([7 + item % 3] if item % 5 else [])] if item else []
+            for item in range(num_items)
+        ]
+        draws = generator(0, "features")
+        return ItemFeatures(
+            torch.tensor([attribute for row in rows for attribute in row]),
+            torch.tensor([0, *map(len, rows)]).cumsum(0),
+            10,
+            {name: torch.randn(num_items, width, generator=draws)
+             for name, width in (("text", 6), ("image", 9))},
+        )  # fmt: skip
+
+    return make
+
+
 @pytest.fixture
-def make_model(spec_of, tiny):
+def make_model(spec_of, tiny, make_features):
     """A model with weights scaled up, so that its scores are far from equal."""
 
     def make(name, num_items=NUM_ITEMS, seed=0, scale=1.0, **changes):
         params = tiny.model_copy(update=changes)
-        model = new_model(spec_of(name), params, num_items, generator(seed, "weights"))
+        features = make_features(num_items)
+        model = new_model(spec_of(name), params, features, generator(seed, "weights"))
         for weights in model.parameters():
             weights.data *= scale if scale == 1.0 else scale * LOUDER.get(name, 1.0)
         return model.eval()
