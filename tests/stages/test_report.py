@@ -38,6 +38,13 @@ def cells(tmp_path):
             baseline / "evaluate_baseline.json",
             {"users": 40, "targets_bought_before": 0, **dict.fromkeys(CANDIDATES, lists)},
         )
+        multimodal = home / "missrec" / f"s{seed}"
+        write_json(multimodal / "train_baseline.json", trained)
+        lists = {"missrec": dict.fromkeys(RANKING, hr / 4)}
+        write_json(
+            multimodal / "evaluate_baseline.json",
+            {"users": 40, "targets_bought_before": 0, **dict.fromkeys(CANDIDATES, lists)},
+        )
         lists = {"ensemble": dict.fromkeys(RANKING, hr)}
         write_json(
             cell / "evaluate.json",
@@ -48,11 +55,13 @@ def cells(tmp_path):
 
 @pytest.fixture
 def report(run_stage, params_file, tmp_path):
-    def run(cells, seeds):
+    def run(cells, seeds, **changes):
         return run_stage(
             "report", cells=cells, summary=tmp_path / "summary.json",
             table=tmp_path / "results.md", plots=tmp_path / "plots",
-            params=params_file(variants=["macrec"], baselines=["sasrec"], seeds=seeds),
+            params=params_file(
+                variants=["macrec"], baselines=["sasrec"], seeds=seeds, **changes
+            ),
         )  # fmt: skip
 
     return run
@@ -88,3 +97,13 @@ def test_a_missing_cell_writes_nothing_and_names_the_file(report, cells, tmp_pat
     assert "sample/macrec/s1/evaluate.json: does not exist" in result.output
     assert not (tmp_path / "summary.json").exists()
     assert not (tmp_path / "plots").exists()
+
+
+def test_multimodal_baselines_are_rows_of_the_datasets_that_they_ran_on(report, cells, tmp_path):
+    result = report(cells, [0, 1], multimodal_baselines=["missrec"])
+    assert result.exit_code == 0, result.output
+    table = (tmp_path / "results.md").read_text()
+    assert "| sample | missrec | 0.1375 ± 0.0177 |" in table
+    (cells / "sample/missrec/s1/train_baseline.json").unlink()
+    result = report(cells, [0, 1], multimodal_baselines=["missrec"])
+    assert "missrec/s1/train_baseline.json: does not exist" in result.output

@@ -5,12 +5,11 @@ import pytest
 import torch
 from torch import nn
 
-from macrec_core.baselines.histories import Batch
 from macrec_core.baselines.saved import load_model, load_spec, save_model
 from macrec_core.baselines.transformer import Block, Shape, causal, initialise
 from macrec_core.errors import MacrecError
 
-from .conftest import NAMES, NUM_ITEMS
+from .conftest import NAMES, NUM_ITEMS, batch_of
 
 pytestmark = pytest.mark.usefixtures("no_gradient")
 every_model = pytest.mark.parametrize("name", NAMES)
@@ -20,14 +19,6 @@ every_model = pytest.mark.parametrize("name", NAMES)
 def no_gradient():
     with torch.no_grad():
         yield
-
-
-def batch_of(histories, targets):
-    width = max(map(len, histories))
-    items = [[*row, *[NUM_ITEMS] * (width - len(row))] for row in histories]
-    return Batch(
-        torch.tensor(items), torch.tensor([len(row) for row in histories]), torch.tensor(targets)
-    )
 
 
 HISTORIES = [[3], [1, 4, 1, 5], [2, 6, 5, 3, 5, 8], [9, 7]]
