@@ -78,6 +78,8 @@ def params_file_of_small_models(params_file):
 
     def write(committed_params):
         specs = {name: spec.model_dump() for name, spec in committed_params.baseline_specs.items()}
+        for spec in specs.values():
+            spec["sequential"].pop("max_epochs", None)
         specs["s3rec"]["pretrain_epochs"] = 2
         specs["missrec"]["sequential"] = {"num_layers": 1}
         return params_file(baseline_specs=specs)
