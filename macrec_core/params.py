@@ -398,9 +398,65 @@ class STAMPSpec(Section):
     sequential: dict[str, Any]
 
 
+class FDSASpec(Section):
+    """Self-attention over items and, apart, over their attributes (Zhang et al., 2019)."""
+
+    model: Literal["fdsa"]
+    num_heads: PositiveInt
+    sequential: dict[str, Any]
+
+
+class S3RecSpec(Section):
+    """SASRec, pre-trained on attributes, masked items and segments (Zhou et al., 2020)."""
+
+    model: Literal["s3rec"]
+    num_heads: PositiveInt
+    pretrain_epochs: NonNegativeInt
+    mask_ratio: Annotated[float, Field(gt=0, le=1)]
+    aap_weight: NonNegativeFloat
+    mip_weight: NonNegativeFloat
+    map_weight: NonNegativeFloat
+    sp_weight: NonNegativeFloat
+    sequential: dict[str, Any]
+
+
+class MISSRecSpec(Section):
+    """Interests mined from the modalities' vectors (Wang et al., 2023)."""
+
+    model: Literal["missrec"]
+    modalities: Annotated[list[Name], Field(min_length=1)]
+    num_heads: PositiveInt
+    item_ids: bool
+    standardize: Literal["none", "unit_variance"]
+    temperature: PositiveFloat
+    interest_ratio: Annotated[float, Field(gt=0, le=1)]
+    kmeans_iterations: PositiveInt
+    orthogonality: NonNegativeFloat
+    sequential: dict[str, Any]
+
+    @model_validator(mode="after")
+    def _each_modality_once(self) -> Self:
+        if len(set(self.modalities)) != len(self.modalities):
+            raise ValueError(f"modalities={self.modalities}: one occurs twice; name each once")
+        return self
+
+
 BaselineSpec = Annotated[
-    SASRecSpec | BERT4RecSpec | GRU4RecSpec | NARMSpec | STAMPSpec, Field(discriminator="model")
+    SASRecSpec
+    | BERT4RecSpec
+    | GRU4RecSpec
+    | NARMSpec
+    | STAMPSpec
+    | FDSASpec
+    | S3RecSpec
+    | MISSRecSpec,
+    Field(discriminator="model"),
 ]
+
+
+def modalities_read(spec: BaselineSpec) -> list[str]:
+    """Modalities whose embeddings a baseline reads; none of most."""
+    return list(spec.modalities) if isinstance(spec, MISSRecSpec) else []
 
 
 class EnsembleMember(Section):
@@ -546,6 +602,7 @@ class Params(Section):
     clustered_variants: list[Name]
     visual_variants: list[Name]
     baselines: list[Name]
+    multimodal_baselines: list[Name]
     ensembles: list[Name]
     seeds: Annotated[list[NonNegativeInt], Field(min_length=1)]
     modalities: Annotated[list[Literal["text", "image", "collab"]], Field(min_length=1)]
@@ -719,6 +776,9 @@ def _line(error: Any) -> str:  # noqa: ANN401 - pydantic's ErrorDetails, a Typed
         "gru4rec",
         "narm",
         "stamp",
+        "fdsa",
+        "s3rec",
+        "missrec",
     }
     location = list(error["loc"])
     if location[:1] == ["dataset_specs"] and len(location) > 2 and location[2] in tags:
@@ -744,6 +804,7 @@ def _axis_problems(params: Params) -> list[str]:
         "datasets": params.datasets,
         "variants": params.variants,
         "baselines": params.baselines,
+        "multimodal_baselines": params.multimodal_baselines,
         "ensembles": params.ensembles,
         "seeds": params.seeds,
         "modalities": params.modalities,
@@ -751,28 +812,34 @@ def _axis_problems(params: Params) -> list[str]:
     for name, values in axes.items():
         if len(set(values)) != len(values):
             problems.append(f"{name}={values}: a value occurs twice; name each once")
-    if not params.variants and not params.baselines:
-        problems.append("variants=[], baselines=[]: nothing to train; name one of either")
+    if not params.variants and not params.baselines and not params.multimodal_baselines:
+        problems.append(
+            "variants=[], baselines=[], multimodal_baselines=[]: nothing to train; name one"
+        )
     for axis, specs in (
         ("dataset", params.dataset_specs),
         ("variant", params.variant_specs),
         ("baseline", params.baseline_specs),
+        ("multimodal_baseline", params.baseline_specs),
         ("ensemble", params.ensemble_specs),
     ):
         problems += [
-            f"{axis}s={name}: has no entry in {axis}_specs; add one"
+            f"{axis}s={name}: has no entry in {axis.removeprefix('multimodal_')}_specs; add one"
             for name in axes[f"{axis}s"]
             if name not in specs
         ]
+    multimodal = params.multimodal_baselines
     for axis, others in (
-        ("baselines", params.variants),
-        ("ensembles", [*params.variants, *params.baselines]),
+        ("baselines", [*params.variants, *multimodal]),
+        ("multimodal_baselines", [*params.variants, *params.baselines]),
+        ("ensembles", [*params.variants, *params.baselines, *multimodal]),
     ):
         problems += [
             f"{axis}={name}: {reason}; use another name"
             for name in axes[axis]
             for reason in _taken(name, others)
         ]
+    problems += _multimodal_problems(params)
     if sorted(params.learned_datasets + params.imported_datasets) != sorted(params.datasets):
         problems.append(
             f"datasets={params.datasets}: each must stand in exactly one of learned_datasets "
@@ -806,6 +873,13 @@ def _ensemble_problems(params: Params) -> list[str]:
                 lists = [*(variant.modalities if variant else ()), ENSEMBLE]
             elif member.source in {*params.baselines, *YARDSTICKS}:
                 lists = [member.source]
+            elif member.source in params.multimodal_baselines:
+                lists = [member.source]
+                if params.imported_datasets:
+                    problems.append(
+                        f"{what}: runs on learned_datasets alone, and ensembles run on "
+                        f"imported_datasets={params.imported_datasets} too; remove either"
+                    )
             else:
                 problems.append(
                     f"{what}: the source is neither in variants nor in baselines, nor one of "
@@ -814,6 +888,35 @@ def _ensemble_problems(params: Params) -> list[str]:
                 continue
             if member.list not in lists:
                 problems.append(f"{what}: the source's lists are {lists}; name one of them")
+    return problems
+
+
+def _multimodal_problems(params: Params) -> list[str]:
+    """Which list a baseline belongs into, and whether what it reads is made."""
+    problems = []
+    for axis, wanted in (("baselines", False), ("multimodal_baselines", True)):
+        for name in getattr(params, axis):
+            spec = params.baseline_specs.get(name)
+            if spec is None:
+                continue
+            read = modalities_read(spec)
+            if bool(read) != wanted:
+                reads, other = ("no", "baselines") if wanted else ("the", "multimodal_baselines")
+                problems.append(
+                    f"{axis}={name}: model {spec.model!r} reads {reads} embeddings of the items; "
+                    f"list it in {other}"
+                )
+            unknown = [m for m in read if m not in params.modalities]
+            if unknown:
+                problems.append(
+                    f"baseline_specs.{name}.modalities={read}: {unknown} not in "
+                    f"modalities={list(params.modalities)}; add them there or remove them here"
+                )
+    if params.multimodal_baselines and not params.learned_datasets:
+        problems.append(
+            f"multimodal_baselines={params.multimodal_baselines}: they run on learned_datasets, "
+            "of which there are none; name one or empty the list"
+        )
     return problems
 
 

@@ -19,6 +19,9 @@ Variant = Annotated[str, typer.Option(help="Name of the variant, an entry of var
 Baseline = Annotated[str, typer.Option(help="Name of the baseline, of baseline_specs.")]
 Ensemble = Annotated[str, typer.Option(help="Name of the ensemble, of ensemble_specs.")]
 Seed = Annotated[int, typer.Option(help="Random seed of this run.")]
+Embeddings = Annotated[
+    Path | None, typer.Option(help="Folder of <modality>.parquet, for baselines that read them.")
+]
 Recommendations = Annotated[Path, typer.Option(help="Artifact to write, a row a user and list.")]
 ParamsFile = Annotated[Path, typer.Option("--params", help="Parameters file.")]
 DEFAULT_PARAMS = Path("params.yaml")

@@ -29,7 +29,9 @@ def main(
     params = load_params(params_file)
     clustered = params.clustered_variants + params.visual_variants
     unseen, imported = params.eval.exclude_seen, params.imported_datasets
+    multimodal = params.multimodal_baselines
     measured = read_baselines(cells, params.datasets, params.baselines, params.seeds)
+    measured += read_baselines(cells, params.learned_datasets, multimodal, params.seeds)
     measured += read_cells(
         cells, params.datasets, params.variants, params.seeds, imported, params.modalities,
         clustered,
@@ -39,7 +41,7 @@ def main(
     numbers = summarise(measured, datasets, unseen)
     pictures = draw_all(measured, params.datasets, params.modalities)
     layout = Layout(
-        params.baselines,
+        [*params.baselines, *multimodal],
         params.variants,
         params.modalities,
         params.report.ours,

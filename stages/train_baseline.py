@@ -1,4 +1,4 @@
-"""Train a baseline of the first kind: a sequence encoder that scores every item."""
+"""Train a sequence encoder that scores every item, of whatever it knows of them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from stages.console import DEFAULT_PARAMS, Baseline, Console, Dataset, ParamsFile, Seed
+from stages.console import DEFAULT_PARAMS, Baseline, Console, Dataset, Embeddings, ParamsFile, Seed
 
 
 def main(
@@ -18,40 +18,49 @@ def main(
     interactions: Annotated[Path, typer.Option(help="Interactions of the dataset.")],
     recommender: Annotated[Path, typer.Option(help="Folder to write the model to.")],
     metrics: Annotated[Path, typer.Option(help="JSON file to write the history to.")],
+    embeddings: Embeddings = None,
     params_file: ParamsFile = DEFAULT_PARAMS,
 ) -> None:
     """Train a sequence encoder on next items, with cross-entropy over the whole catalogue."""
     from macrec_core import schemas
     from macrec_core.artifacts import atomic_folder, read_artifact, write_json
-    from macrec_core.baselines.histories import held_out_histories, training_histories
+    from macrec_core.baselines import histories
+    from macrec_core.baselines.pretraining import pretrain
     from macrec_core.baselines.saved import new_model, save_model
     from macrec_core.baselines.training import train_sequence_model
     from macrec_core.cases import cases_of, training_sequences
     from macrec_core.checkpoints import Checkpoints
+    from macrec_core.item_features import embedding_files, read_features
     from macrec_core.params import load_params
     from macrec_core.runtime import code_files, fingerprint, generator, scratch_root, start
 
     params = load_params(params_file)
     spec, settings = params.baseline(baseline), params.sequential_of(baseline)
     runtime = start(params.runtime)
-    num_items = read_artifact(items, schemas.ITEMS, ["item_id"]).num_rows
+    files = embedding_files(spec, embeddings)
+    features = read_features(items, files)
+    num_items, length = features.num_items, settings.max_history
     table = read_artifact(interactions, schemas.INTERACTIONS)
-    train = training_histories(*training_sequences(table), num_items, settings.max_history)
+    bought = training_sequences(table)
+    train = histories.training_histories(*bought, num_items, length)
+    sequences = histories.whole_sequences(*bought, num_items, length)
     cases = cases_of(table, "valid", None)
-    validation = held_out_histories(cases, num_items, settings.max_history)
+    validation = histories.held_out_histories(cases, num_items, length)
     key = fingerprint(
         [spec.model_dump_json(), settings.model_dump_json(), str(seed)],
-        [items, interactions],
-        code_files("adamw", "baselines", "cases", "metrics", "processes", "ranking", "runtime",
-                   "subsets"),
+        [items, interactions, *files.values()],
+        code_files("adamw", "baselines", "cases", "item_features", "metrics", "processes",
+                   "ranking", "runtime", "subsets"),
         runtime,
     )  # fmt: skip
     folder = scratch_root(Path.cwd()) / "train_baseline" / key
-    checkpoints = Checkpoints(folder, params.runtime.checkpoint_every_s)
-    model = new_model(spec, settings, num_items, generator(seed, "baseline-weights"))
+    every = params.runtime.checkpoint_every_s
+    first, second = Checkpoints(folder / "pretraining", every), Checkpoints(folder, every)
+    model = new_model(spec, settings, features, generator(seed, "baseline-weights"))
     with Console() as console:
+        pretraining = pretrain(model, sequences, settings, seed, runtime, first, console)
         trained = train_sequence_model(
-            model, train, validation, settings, seed, runtime, checkpoints, console
+            model, train, validation, settings, seed, runtime, second, console
         )
     with atomic_folder(recommender) as temporary:
         save_model(temporary, trained.model, spec, settings)
@@ -65,5 +74,7 @@ def main(
         "best_epoch": trained.best_epoch,
         "stopped_by": trained.stopped_by,
         "history": trained.history,
+        **model.facts(),
+        **({"pretraining": pretraining} if pretraining else {}),
     }
     write_json(metrics, report)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from macrec_core.ranking import Cases
+from macrec_core.runtime import sent
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,10 @@ class Batch:
     items: Tensor
     lengths: Tensor
     targets: Tensor
+
+    def to(self, device: torch.device) -> Batch:
+        """The same on another device."""
+        return Batch(*(sent(part, device) for part in (self.items, self.lengths, self.targets)))
 
     def last(self, states: Tensor) -> Tensor:
         """States [B, d] at the end of each history, of states [B, T, d]."""
@@ -92,6 +97,25 @@ def held_out_histories(cases: Cases, num_items: int, max_history: int) -> Histor
     ends = cases.offsets[1:]
     starts = np.maximum(cases.offsets[:-1], ends - max_history)
     return _histories(cases.items, starts, ends - starts, cases.targets, num_items)
+
+
+def whole_sequences(
+    users: NDArray[np.int64], items: NDArray[np.int64], num_items: int, max_history: int
+) -> Histories:
+    """The latest `max_history` training interactions of each user, one after another.
+
+    Nothing else lies in the row of items. No item follows, so that all targets are the padding.
+
+    Args:
+        users: [interactions] user ids, user by user.
+        items: [interactions], oldest first.
+        num_items: N.
+        max_history: items that a sequence keeps at most.
+    """
+    kept = np.searchsorted(users, users, side="right") - np.arange(len(users)) <= max_history
+    _, starts, lengths = np.unique(users[kept], return_index=True, return_counts=True)
+    nothing = np.full(len(starts), num_items)
+    return _histories(items[kept], starts, lengths, nothing, num_items)
 
 
 def _histories(

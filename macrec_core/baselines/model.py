@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from macrec_core.baselines.histories import Batch
+from macrec_core.baselines.histories import Batch, Histories
 from macrec_core.baselines.transformer import initialise
 
 
@@ -17,9 +18,11 @@ class NextItemModel(nn.Module, ABC):
 
     Attributes:
         items: embeddings [N + extra, d]; the first N are those of items, N is the padding.
+        pretrain_epochs: of `pretrain_losses`, before the training on next items.
     """
 
     items: nn.Embedding
+    pretrain_epochs: int = 0
 
     def __init__(self, num_items: int) -> None:
         super().__init__()
@@ -28,6 +31,21 @@ class NextItemModel(nn.Module, ABC):
     def initialise(self, draws: torch.Generator) -> None:
         """Start from random weights."""
         initialise(self, draws)
+
+    def counts(self) -> dict[str, Any]:
+        """Sizes of what the model was made for, by which a model of other data is noticed."""
+        return {"num_items": self.num_items}
+
+    def facts(self) -> dict[str, Any]:
+        """What the metrics say of the model's inputs beside the histories."""
+        return {}
+
+    def start_epoch(self, draws: torch.Generator) -> None:
+        """Called before each epoch of training; most models have nothing to prepare.
+
+        Args:
+            draws: CPU generator for whatever a model samples.
+        """
 
     @abstractmethod
     def represent(self, batch: Batch) -> Tensor:
@@ -49,3 +67,15 @@ class NextItemModel(nn.Module, ABC):
             draws: CPU generator for whatever a model samples.
         """
         return functional.cross_entropy(self.scores(batch), batch.targets, reduction="sum")
+
+    def pretrain_losses(
+        self, sequences: Histories, rows: Tensor, draws: torch.Generator
+    ) -> dict[str, Tensor]:
+        """What pre-training minimises, `loss`, and its terms; each a sum over the rows.
+
+        Args:
+            sequences: whole training sequences, on the CPU.
+            rows: those that this update learns from.
+            draws: CPU generator.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no pre-training")

@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 
 from macrec_core.adamw import AdamW
+from macrec_core.baselines.epochs import Pass, run_epoch
 from macrec_core.baselines.histories import Histories
 from macrec_core.baselines.model import NextItemModel
 from macrec_core.errors import MacrecError
 from macrec_core.memory import out_of_memory_names
 from macrec_core.metrics import ranking_metrics
-from macrec_core.runtime import Runtime, generator, sent
+from macrec_core.runtime import Runtime
 
 if TYPE_CHECKING:
     from macrec_core.checkpoints import Checkpoints
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# A batch passes in so many parts of like length, which saves most of the filler.
-_PARTS = 4
 # Scores of validation items at a time.
 _SCORES = 2**24
 
@@ -144,32 +143,13 @@ def _epoch(
     checkpoints: Checkpoints,
 ) -> float:
     """Updates with every example once; the mean loss."""
-    model.train()
-    order = torch.randperm(len(train), generator=generator(seed, "next-item-order", epoch))
-    losses = []
-    for step, rows in enumerate(order.split(params.batch_size)):
-        # torch's dropout draws from the global stream.
-        torch.manual_seed(generator(seed, "next-item-dropout", epoch, step).initial_seed())
-        draws = generator(seed, "next-item-draws", epoch, step)
-        optimizer.zero_grad(set_to_none=True)
-        rows = sent(rows, runtime.device)
-        total = torch.zeros((), device=runtime.device)
-        by_length = rows[torch.argsort(train.lengths[rows], stable=True)]
-        for part in by_length.tensor_split(_PARTS):
-            if len(part):
-                loss = model.loss(train.batch(part), draws) / len(rows)
-                loss.backward()
-                total += loss.detach()
-        optimizer.step()
-        losses.append(total * len(rows))
-    mean = float(torch.stack(losses).sum()) / len(train)
-    if not math.isfinite(mean):
-        raise MacrecError(
-            f"loss is {mean} in epoch {epoch + 1} at learning rate {params.learning_rate}; "
-            f"{runtime.against_divergence('sequential.learning_rate')} "
-            f"(last good checkpoint: {checkpoints.last})"
-        )
-    return mean
+    this = Pass("next-item", seed, epoch, params, runtime, checkpoints)
+    model.start_epoch(this.stream("epoch"))
+
+    def losses(rows: Tensor, draws: torch.Generator) -> dict[str, Tensor]:
+        return {"loss": model.loss(train.batch(rows), draws)}
+
+    return run_epoch(model, losses, optimizer, train.lengths, this)["loss"]
 
 
 @torch.no_grad()

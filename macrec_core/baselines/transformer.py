@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -55,19 +56,25 @@ class Block(nn.Module):
             closed: [B or 1, 1, T or 1, T] bool, whether a place (third) must not see another
                 (last).
         """
-        size, length, width = states.shape
+        return self.fed(self.attended(states, closed))
+
+    def attended(self, states: Tensor, closed: Tensor) -> Tensor:
+        """The first half: after self-attention."""
+        size, length, _ = states.shape
         heads = self.qkv(states).view(size, length, 3, self.num_heads, -1)
         queries, keys, values = heads.permute(2, 0, 3, 1, 4)  # [B, H, T, w]
-        scores = queries @ keys.transpose(2, 3) / queries.shape[3] ** 0.5
-        weights = scores.masked_fill(closed, -torch.inf).softmax(dim=-1)
-        mixed = self._drop(weights) @ values
-        mixed = self.out(mixed.transpose(1, 2).reshape(size, length, width))
-        states = self.attention_norm(states + self._drop(mixed))
-        inner = self.outer(functional.gelu(self.inner(states)))
-        output: Tensor = self.norm(states + self._drop(inner))
+        mixed = self.out(attend(queries, keys, values, closed, self.drop))
+        output: Tensor = self.attention_norm(states + self.drop(mixed))
         return output
 
-    def _drop(self, values: Tensor) -> Tensor:
+    def fed(self, states: Tensor) -> Tensor:
+        """The second half: after the feed-forward layer."""
+        inner = self.outer(functional.gelu(self.inner(states)))
+        output: Tensor = self.norm(states + self.drop(inner))
+        return output
+
+    def drop(self, values: Tensor) -> Tensor:
+        """Dropout, in training."""
         return functional.dropout(values, self.dropout, self.training)
 
 
@@ -90,6 +97,34 @@ class Transformer(nn.Module):
             states = block(states, closed)
         output: Tensor = states
         return output
+
+
+def attend(
+    queries: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    closed: Tensor,
+    drop: Callable[[Tensor], Tensor],
+) -> Tensor:
+    """[B, T, d]: values mixed by scaled dot products, heads side by side.
+
+    Args:
+        queries: [B, H, T, w].
+        keys: [B, H, S, w].
+        values: [B, H, S, w].
+        closed: broadcasts to [B, H, T, S]; whether a query must not see a key.
+        drop: dropout of the weights.
+    """
+    scores = queries @ keys.transpose(2, 3) / queries.shape[3] ** 0.5
+    weights = scores.masked_fill(closed, -torch.inf).softmax(dim=-1)
+    mixed = drop(weights) @ values
+    size, _, length, _ = queries.shape
+    return mixed.transpose(1, 2).reshape(size, length, -1)
+
+
+def ended(lengths: Tensor, width: int) -> Tensor:
+    """[B, 1, 1, T]: places after a history's end, closed to a model that looks both ways."""
+    return (torch.arange(width, device=lengths.device) >= lengths[:, None])[:, None, None]
 
 
 def causal(length: int, device: torch.device) -> Tensor:

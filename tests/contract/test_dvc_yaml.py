@@ -39,6 +39,11 @@ def _by_command() -> dict[str, dict[str, Any]]:
 
 
 STAGES = _by_command()
+# Stages by the same command on other inputs, so that they run on other data sets.
+SHARED = {
+    "train_multimodal_baseline": "train_baseline",
+    "evaluate_multimodal_baseline": "evaluate_baseline",
+}
 PRESETS = sorted((ROOT / "presets").glob("*.yaml"))
 # Give a variant's section, overrides included.
 OVERRIDDEN = {"quant_of": "quant", "ids_of": "ids", "seq2seq_of": "seq2seq", "gr_of": "gr"}
@@ -67,10 +72,15 @@ def commands() -> dict[str, Any]:
     return dict(typer.main.get_command(app).commands)
 
 
+def command_of(stage: str) -> str:
+    """The command that a stage runs: its own, or one that it shares with another stage."""
+    return SHARED.get(stage, stage)
+
+
 def options_given(stage: str) -> dict[str, str]:
     """Options of a stage's command line and their values, `${...}` unexpanded."""
     words = shlex.split(STAGES[stage]["cmd"])
-    assert words[:4] == ["python", "-m", "stages", stage]
+    assert words[:4] == ["python", "-m", "stages", command_of(stage)]
     names, values = words[4::2], words[5::2]
     assert all(name.startswith("--") for name in names)
     assert len(set(names)) == len(names) == len(values)
@@ -81,7 +91,7 @@ def options_known(stage: str) -> dict[str, Any]:
     """Options of a stage's command by their long names."""
     return {
         name: option
-        for option in commands()[stage].params
+        for option in commands()[command_of(stage)].params
         for name in option.opts
         if name.startswith("--") and name != "--help"
     }
@@ -101,7 +111,16 @@ def code_of(stage: str) -> set[str]:
 
 
 def test_every_pipeline_command_is_a_stage_and_the_reverse():
-    assert set(STAGES) == set(commands()) - TOOLS
+    assert {command_of(stage) for stage in STAGES} == set(commands()) - TOOLS
+    assert set(SHARED) <= set(STAGES)
+
+
+@pytest.mark.parametrize("stage", SHARED)
+def test_a_stage_that_shares_a_command_gives_all_that_the_other_gives_and_more(stage):
+    given, others = options_given(stage), options_given(SHARED[stage])
+    assert others.items() < given.items()
+    for key in ("deps", "params", "outs"):
+        assert set(STAGES[SHARED[stage]][key]) <= set(STAGES[stage][key])
 
 
 @each_stage
@@ -116,7 +135,8 @@ def test_a_command_line_uses_options_that_exist_and_gives_all_required(stage):
 
 @each_stage
 def test_paths_of_the_command_line_are_its_tracked_inputs_and_outputs(stage):
-    types, known = get_type_hints(import_module(f"stages.{stage}").main), options_known(stage)
+    main = import_module(f"stages.{command_of(stage)}").main
+    types, known = get_type_hints(main), options_known(stage)
     in_command = {
         value
         for name, value in options_given(stage).items()
@@ -151,15 +171,16 @@ def test_every_input_is_made_by_a_stage():
 
 @each_stage
 def test_deps_cover_the_code_that_a_stage_imports(stage):
-    listed = code_of(stage)
-    assert f"stages/{stage}.py" in listed
-    missing = {path for path in code_of_stage(stage) if not _covered(path, listed)}
+    listed, command = code_of(stage), command_of(stage)
+    assert f"stages/{command}.py" in listed
+    missing = {path for path in code_of_stage(command) if not _covered(path, listed)}
     assert missing == set()
 
 
 @each_stage
 def test_deps_list_no_code_that_a_stage_does_not_import(stage):
-    needed = code_of_stage(stage) | {f"stages/{stage}.py"}
+    command = command_of(stage)
+    needed = code_of_stage(command) | {f"stages/{command}.py"}
     idle = {path for path in code_of(stage) if not any(_covered(n, {path}) for n in needed)}
     assert idle == set()
 
@@ -204,7 +225,7 @@ def _keys_of(attribute: str, stage: str, source: str) -> set[str]:
 
 
 def params_read(stage: str) -> set[str]:
-    """Keys below params.yaml that a stage file reads, as dvc.yaml would list them."""
+    """Keys below params.yaml that a command's file reads, as dvc.yaml would list them."""
     source = (ROOT / "stages" / f"{stage}.py").read_text()
     tree = ast.parse(source)
     keys = set()
@@ -217,7 +238,7 @@ def params_read(stage: str) -> set[str]:
 
 @each_stage
 def test_params_are_those_that_the_stage_reads(stage):
-    assert set(STAGES[stage].get("params", [])) == params_read(stage)
+    assert set(STAGES[stage].get("params", [])) == params_read(command_of(stage))
 
 
 # ------------------------------------------------------------------------------------ presets
@@ -238,15 +259,18 @@ def test_every_preset_expands(preset, tmp_path):
 # ------------------------------------------------------------------------------------- training
 
 
-@pytest.mark.parametrize("stage", ["train_rqvae", "train_gr", "train_baseline"])
+@pytest.mark.parametrize(
+    "stage", ["train_rqvae", "train_gr", "train_baseline", "train_multimodal_baseline"]
+)
 def test_a_training_is_keyed_by_the_code_that_dvc_watches(stage):
     """A result of older code must neither be found in the scratch folder nor hidden from DVC."""
-    tree = ast.parse((ROOT / "stages" / f"{stage}.py").read_text())
+    command = command_of(stage)
+    tree = ast.parse((ROOT / "stages" / f"{command}.py").read_text())
     (call,) = [
         node
         for node in ast.walk(tree)
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "code_files"
     ]
     keyed = {f"macrec_core/{ast.literal_eval(argument)}" for argument in call.args}
-    watched = {path.removesuffix(".py") for path in code_of(stage)} - {f"stages/{stage}"}
+    watched = {path.removesuffix(".py") for path in code_of(stage)} - {f"stages/{command}"}
     assert keyed == watched

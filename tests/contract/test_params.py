@@ -409,17 +409,23 @@ def test_variants_or_baselines_may_be_empty_but_not_both(raw_params):
     assert validate_params(raw_params, "test.yaml").variants == []
     raw_params["baselines"] = []
     (problem,) = problems_of(raw_params)
-    assert problem == "variants=[], baselines=[]: nothing to train; name one of either"
+    assert problem == (
+        "variants=[], baselines=[], multimodal_baselines=[]: nothing to train; name one"
+    )
+    raw_params["multimodal_baselines"] = ["missrec"]
+    assert validate_params(raw_params, "test.yaml").multimodal_baselines == ["missrec"]
 
 
 def test_every_dataset_and_variant_has_its_specification(raw_params):
     raw_params["datasets"] = raw_params["learned_datasets"] = ["sample", "toys"]
     raw_params["variants"] = raw_params["quantized_variants"] = ["macrec", "sigir"]
     raw_params["baselines"] = ["caser"]
+    raw_params["multimodal_baselines"] = ["vip5"]
     assert problems_of(raw_params) == [
         "datasets=toys: has no entry in dataset_specs; add one",
         "variants=sigir: has no entry in variant_specs; add one",
         "baselines=caser: has no entry in baseline_specs; add one",
+        "multimodal_baselines=vip5: has no entry in baseline_specs; add one",
     ]
 
 
@@ -459,6 +465,20 @@ def test_an_ensemble_unites_what_runs(raw_params):
     ]
 
 
+def test_an_ensemble_unites_a_multimodal_baseline_where_every_dataset_is_learned(raw_params):
+    raw_params["multimodal_baselines"], raw_params["ensembles"] = ["missrec"], ["both"]
+    members = (("sasrec", "sasrec"), ("missrec", "missrec"))
+    raw_params["ensemble_specs"] = {"both": ensemble_of(*members)}
+    assert validate_params(raw_params, "test.yaml").ensembles == ["both"]
+    raw_params["dataset_specs"]["other"] = {
+        "source": "published", "folder": "x", "name": "X", "index_files": {"text": "x"},
+        "embedding_files": {},
+    }  # fmt: skip
+    raw_params["datasets"], raw_params["imported_datasets"] = ["sample", "other"], ["other"]
+    (problem,) = problems_of(raw_params)
+    assert "runs on learned_datasets alone, and ensembles run on imported_datasets" in problem
+
+
 def test_an_ensemble_has_a_specification_and_a_name_of_its_own(raw_params):
     raw_params["ensembles"] = ["both", "sasrec", "oracle"]
     raw_params["ensemble_specs"] = {
@@ -493,6 +513,62 @@ def test_stamp_is_given_no_size_that_it_lacks(raw_params):
         "baseline_specs.stamp.sequential.num_layers: STAMP has no such size; remove it",
         "baseline_specs.stamp.sequential.inner_size: STAMP has no such size; remove it",
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("macrec", "another recommender has it too"),
+        ("sasrec", "another recommender has it too"),
+        ("oracle", "it is taken in the report"),
+    ],
+)
+def test_so_has_a_multimodal_one(raw_params, name, reason):
+    raw_params["multimodal_baselines"], raw_params["baselines"] = [name], ["sasrec"]
+    raw_params["baseline_specs"][name] = raw_params["baseline_specs"]["missrec"]
+    assert f"multimodal_baselines={name}: {reason}; use another name" in problems_of(raw_params)
+
+
+def test_a_baseline_stands_in_the_list_of_what_it_reads(raw_params):
+    raw_params["baselines"], raw_params["multimodal_baselines"] = ["missrec"], ["fdsa"]
+    assert problems_of(raw_params) == [
+        "baselines=missrec: model 'missrec' reads the embeddings of the items; list it in "
+        "multimodal_baselines",
+        "multimodal_baselines=fdsa: model 'fdsa' reads no embeddings of the items; list it in "
+        "baselines",
+    ]
+    raw_params["baselines"], raw_params["multimodal_baselines"] = ["fdsa"], ["missrec"]
+    validate_params(raw_params, "test.yaml")
+
+
+def test_a_multimodal_baseline_reads_what_is_embedded(raw_params):
+    raw_params["multimodal_baselines"] = ["missrec"]
+    raw_params["baseline_specs"]["missrec"]["modalities"] = ["text", "sound"]
+    (problem,) = problems_of(raw_params)
+    assert problem == (
+        "baseline_specs.missrec.modalities=['text', 'sound']: ['sound'] not in "
+        "modalities=['text', 'image']; add them there or remove them here"
+    )
+    # One that does not run does no harm.
+    raw_params["multimodal_baselines"] = []
+    validate_params(raw_params, "test.yaml")
+    raw_params["baseline_specs"]["missrec"]["modalities"] = ["text", "text"]
+    (problem,) = problems_of(raw_params)
+    assert problem.startswith("baseline_specs.missrec: modalities=") and "twice" in problem
+
+
+def test_multimodal_baselines_need_a_learned_dataset(raw_params):
+    raw_params["dataset_specs"]["sample"] = {
+        "source": "published", "folder": "x", "name": "X", "index_files": {"text": "x"},
+        "embedding_files": {},
+    }  # fmt: skip
+    raw_params["learned_datasets"], raw_params["imported_datasets"] = [], ["sample"]
+    raw_params["multimodal_baselines"] = ["missrec"]
+    (problem,) = problems_of(raw_params)
+    assert problem == (
+        "multimodal_baselines=['missrec']: they run on learned_datasets, of which there are none; "
+        "name one or empty the list"
+    )
 
 
 def test_what_a_baseline_changes_is_checked(raw_params):

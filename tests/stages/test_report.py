@@ -51,6 +51,13 @@ def cells(tmp_path):
             baseline / "evaluate_baseline.json",
             {"users": 40, "targets_bought_before": 0, **dict.fromkeys(CANDIDATES, lists)},
         )
+        multimodal = home / "missrec" / f"s{seed}"
+        write_json(multimodal / "train_baseline.json", trained)
+        lists = {"missrec": dict.fromkeys(RANKING, hr / 4)}
+        write_json(
+            multimodal / "evaluate_baseline.json",
+            {"users": 40, "targets_bought_before": 0, **dict.fromkeys(CANDIDATES, lists)},
+        )
         lists = {"ensemble": dict.fromkeys(RANKING, hr)}
         write_json(
             cell / "evaluate.json",
@@ -61,11 +68,13 @@ def cells(tmp_path):
 
 @pytest.fixture
 def report(run_stage, params_file, tmp_path):
-    def run(cells, seeds):
+    def run(cells, seeds, **changes):
         return run_stage(
             "report", cells=cells, summary=tmp_path / "summary.json",
             table=tmp_path / "results.md", plots=tmp_path / "plots",
-            params=params_file(variants=["macrec"], baselines=["sasrec"], seeds=seeds),
+            params=params_file(
+                variants=["macrec"], baselines=["sasrec"], seeds=seeds, **changes
+            ),
         )  # fmt: skip
 
     return run
@@ -144,3 +153,13 @@ def test_without_codes_the_report_needs_neither_torch_nor_matplotlib(cells, para
     assert done.returncode == 0, done.stderr
     assert done.stdout == "[]\n"
     assert "sasrec" in (tmp_path / "results.md").read_text()
+
+
+def test_multimodal_baselines_are_rows_of_the_datasets_that_they_ran_on(report, cells, tmp_path):
+    result = report(cells, [0, 1], multimodal_baselines=["missrec"])
+    assert result.exit_code == 0, result.output
+    table = (tmp_path / "results.md").read_text()
+    assert "| sample | missrec | 0.1375 ± 0.0177 |" in table
+    (cells / "sample/missrec/s1/train_baseline.json").unlink()
+    assert report(cells, [0, 1], multimodal_baselines=["missrec"]).exit_code == 0
+    assert "missing: seed 1" in (tmp_path / "results.md").read_text()

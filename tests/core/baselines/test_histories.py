@@ -3,7 +3,11 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from macrec_core.baselines.histories import held_out_histories, training_histories
+from macrec_core.baselines.histories import (
+    held_out_histories,
+    training_histories,
+    whole_sequences,
+)
 from macrec_core.cases import cases_of, training_sequences
 
 SEQUENCES = [[3, 1, 4, 1, 5, 9, 2], [6, 5, 3], [5, 8, 9, 7], [9]]
@@ -54,3 +58,14 @@ def test_a_batch_is_as_wide_as_its_longest_history_and_filled_at_the_end(make_in
 def test_histories_share_one_row_of_items(make_interactions):
     histories = training_histories(*training_sequences(make_interactions(SEQUENCES)), 10, 20)
     assert np.array_equal(histories.items, [3, 1, 4, 1, 5, 6, 5, 8, 10])
+
+
+def test_whole_sequences_are_the_latest_training_items_of_each_user(make_interactions):
+    table = make_interactions(SEQUENCES)
+    found = whole_sequences(*training_sequences(table), 10, 3)
+    # The last two items of a user are held out, the first two of user 0 lie too far back.
+    assert np.array_equal(found.items, [4, 1, 5, 6, 5, 8, 10])
+    assert rows(found) == [([4, 1, 5], 10), ([6], 10), ([5, 8], 10)]
+    assert [r for r, _ in rows(whole_sequences(*training_sequences(table), 10, 20))] == [
+        [3, 1, 4, 1, 5], [6], [5, 8],
+    ]  # fmt: skip

@@ -5,12 +5,11 @@ import pytest
 import torch
 from torch import nn
 
-from macrec_core.baselines.histories import Batch
-from macrec_core.baselines.saved import load_model, save_model
+from macrec_core.baselines.saved import load_model, load_spec, save_model
 from macrec_core.baselines.transformer import Block, Shape, causal, initialise
 from macrec_core.errors import MacrecError
 
-from .conftest import NAMES, NUM_ITEMS
+from .conftest import NAMES, NUM_ITEMS, batch_of
 
 pytestmark = pytest.mark.usefixtures("no_gradient")
 every_model = pytest.mark.parametrize("name", NAMES)
@@ -20,14 +19,6 @@ every_model = pytest.mark.parametrize("name", NAMES)
 def no_gradient():
     with torch.no_grad():
         yield
-
-
-def batch_of(histories, targets):
-    width = max(map(len, histories))
-    items = [[*row, *[NUM_ITEMS] * (width - len(row))] for row in histories]
-    return Batch(
-        torch.tensor(items), torch.tensor([len(row) for row in histories]), torch.tensor(targets)
-    )
 
 
 HISTORIES = [[3], [1, 4, 1, 5], [2, 6, 5, 3, 5, 8], [9, 7]]
@@ -197,11 +188,11 @@ def test_bert4rec_recommends_what_it_guesses_behind_a_mask(make_model):
 
 
 @every_model
-def test_a_saved_model_is_read_back(make_model, spec_of, tiny, tmp_path, name):
+def test_a_saved_model_is_read_back(make_model, make_features, spec_of, tiny, tmp_path, name):
     model = make_model(name, scale=3.0)
     save_model(tmp_path, model, spec_of(name), tiny)
-    found, params = load_model(tmp_path)
-    assert params == tiny
+    assert load_spec(tmp_path) == (spec_of(name), tiny)
+    found = load_model(tmp_path, make_features())
     assert type(found) is type(model)
     batch = batch_of(HISTORIES, TARGETS)
     assert torch.equal(found.scores(batch), model.scores(batch))
@@ -209,7 +200,9 @@ def test_a_saved_model_is_read_back(make_model, spec_of, tiny, tmp_path, name):
 
 
 @pytest.mark.parametrize("damage", ["config.json", "model.safetensors", "sizes"])
-def test_a_damaged_model_is_an_error_with_the_remedy(make_model, spec_of, tiny, tmp_path, damage):
+def test_a_damaged_model_is_an_error_with_the_remedy(
+    make_model, make_features, spec_of, tiny, tmp_path, damage
+):
     save_model(tmp_path, make_model("sasrec"), spec_of("sasrec"), tiny)
     if damage == "sizes":
         text = (tmp_path / "config.json").read_text()
@@ -217,7 +210,7 @@ def test_a_damaged_model_is_an_error_with_the_remedy(make_model, spec_of, tiny, 
     else:
         (tmp_path / damage).write_bytes(b"nothing")
     with pytest.raises(MacrecError, match=r"is no sequence model .* run train_baseline again"):
-        load_model(tmp_path)
+        load_model(tmp_path, make_features())
 
 
 @every_model
