@@ -666,19 +666,6 @@ class Params(Section):
             )
         return self.baseline_specs[name]
 
-    def ensemble(self, name: str) -> EnsembleSpec:
-        """What an ensemble is made of.
-
-        Raises:
-            MacrecError: params.yaml has no such ensemble.
-        """
-        if name not in self.ensemble_specs:
-            raise MacrecError(
-                f"ensemble {name!r}: has no entry in ensemble_specs "
-                f"({sorted(self.ensemble_specs)}); add one or correct the name"
-            )
-        return self.ensemble_specs[name]
-
     def sequential_of(self, baseline: str) -> SequentialParams:
         """`sequential` with the baseline's overrides."""
         overrides = self.baseline(baseline).sequential

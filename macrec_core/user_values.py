@@ -1,7 +1,7 @@
 """What every row of the results is worth to every user: the input of paired tests.
 
-A row's lists lie in artifacts RECOMMENDATIONS, one a seed. Where a kind of row is added, such as
-an ensemble of lists, its `Source` is all that the tests need.
+A row's lists lie in artifacts RECOMMENDATIONS, one a seed. Where a kind of row is added, its
+`Source` is all that the tests need.
 """
 
 from __future__ import annotations
@@ -90,6 +90,20 @@ def sources_of(
     return [
         Source(name, listed, {seed: folder / name / f"s{seed}.parquet" for seed in seeds})
         for name, listed in lists.items()
+    ]
+
+
+def ensemble_sources(folder: Path, ensembles: Sequence[str], seeds: Sequence[int]) -> list[Source]:
+    """Sources of united lists, which have their ensembles' names.
+
+    Args:
+        folder: holds `<ensemble>/s<seed>.parquet`.
+        ensembles: names.
+        seeds: of all.
+    """
+    return [
+        Source(name, name, {seed: folder / name / f"s{seed}.parquet" for seed in seeds})
+        for name in ensembles
     ]
 
 

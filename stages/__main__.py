@@ -42,7 +42,7 @@ COMMANDS = (
     "yardsticks",
     "train_baseline",
     "evaluate_baseline",
-    "ensemble",
+    "ensembles",
     "significance",
     "plot_embeddings",
     "report",

@@ -17,7 +17,6 @@ from macrec_core.errors import MacrecError
 Dataset = Annotated[str, typer.Option(help="Name of the dataset, an entry of dataset_specs.")]
 Variant = Annotated[str, typer.Option(help="Name of the variant, an entry of variant_specs.")]
 Baseline = Annotated[str, typer.Option(help="Name of the baseline, of baseline_specs.")]
-Ensemble = Annotated[str, typer.Option(help="Name of the ensemble, of ensemble_specs.")]
 Seed = Annotated[int, typer.Option(help="Random seed of this run.")]
 Embeddings = Annotated[
     Path | None, typer.Option(help="Folder of <modality>.parquet, for baselines that read them.")

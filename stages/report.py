@@ -20,7 +20,12 @@ def main(
     """Report all datasets, variants and seeds that params.yaml names; say which are missing."""
     from macrec_core.artifacts import atomic_folder, write_json, write_text
     from macrec_core.params import load_params
-    from macrec_core.report.cells import read_baselines, read_cells, read_datasets
+    from macrec_core.report.cells import (
+        read_baselines,
+        read_cells,
+        read_datasets,
+        read_ensembles,
+    )
     from macrec_core.report.code_use import draw_all
     from macrec_core.report.page import Layout, results_page
     from macrec_core.report.plots import plot_tables
@@ -36,6 +41,7 @@ def main(
         cells, params.datasets, params.variants, params.seeds, imported, params.modalities,
         clustered,
     )  # fmt: skip
+    measured += read_ensembles(cells, params.datasets, params.ensembles, params.seeds)
     measured.log_missing()
     datasets = read_datasets(cells, params.datasets, imported)
     numbers = summarise(measured, datasets, unseen)
@@ -43,6 +49,7 @@ def main(
     layout = Layout(
         [*params.baselines, *multimodal],
         params.variants,
+        params.ensembles,
         params.modalities,
         params.report.ours,
         unseen,

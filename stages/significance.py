@@ -16,6 +16,7 @@ log = logging.getLogger(__name__)
 def main(
     dataset: Dataset,
     recommendations: Annotated[Path, typer.Option(help="Folder of the rows' artifacts.")],
+    ensembles: Annotated[Path, typer.Option(help="Folder of the united lists.")],
     metrics: Annotated[Path, typer.Option(help="JSON file to write.")],
     params_file: ParamsFile = DEFAULT_PARAMS,
 ) -> None:
@@ -24,11 +25,20 @@ def main(
     from macrec_core.comparisons import compare_rows
     from macrec_core.params import load_params
     from macrec_core.recommendations import ALL_ITEMS, UNSEEN_ITEMS
-    from macrec_core.user_values import read_values, sources_of, yardstick_sources
+    from macrec_core.user_values import (
+        ensemble_sources,
+        read_values,
+        sources_of,
+        yardstick_sources,
+    )
 
     params = load_params(params_file)
     candidates = UNSEEN_ITEMS if params.eval.exclude_seen else ALL_ITEMS
-    sources = sources_of(recommendations, params.variants, params.baselines, params.seeds)
+    baselines = list(params.baselines)
+    if dataset in params.learned_datasets:
+        baselines += params.multimodal_baselines
+    sources = sources_of(recommendations, params.variants, baselines, params.seeds)
+    sources += ensemble_sources(ensembles, params.ensembles, params.seeds)
     sources += yardstick_sources(recommendations / "yardsticks.parquet")
     missing = {s.name: s.missing for s in sources if s.missing}
     for source in (s for s in sources if s.missing):

@@ -63,6 +63,7 @@ def params_file(tmp_path_factory):
 
     def write(**changes):
         values = YAML(typ="safe", pure=True).load(ROOT / "params.yaml")
+        values["ensembles"] = []  # whose members a change may remove
         values["gr"] |= {
             "d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 1, "num_heads": 2,
             "batch_size": 64, "micro_batch_tokens": 512, "max_epochs": 2, "implicit_batch_size": 16,

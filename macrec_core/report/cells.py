@@ -22,13 +22,13 @@ class Cell:
 
     Attributes:
         dataset: name.
-        variant: name, of a variant or a baseline.
+        variant: name, of a variant, a baseline or an ensemble.
         seed: random seed.
         quantizer: metrics of train_rqvae; None where IDs are imported or clustered, and of
             baselines.
         semantic_ids: metrics of assign_sids, import_sids or cluster_sids; None of baselines.
-        recommender: metrics of train_gr or train_baseline.
-        evaluation: metrics of evaluate or evaluate_baseline.
+        recommender: metrics of train_gr or train_baseline; None of ensembles.
+        evaluation: metrics of evaluate, evaluate_baseline or ensembles.
     """
 
     dataset: str
@@ -36,7 +36,7 @@ class Cell:
     seed: int
     quantizer: dict[str, Any] | None
     semantic_ids: dict[str, Any] | None
-    recommender: dict[str, Any]
+    recommender: dict[str, Any] | None
     evaluation: dict[str, Any]
 
     @property
@@ -196,6 +196,26 @@ def read_baselines(
         else:
             trained, evaluated = found["train_baseline"], found["evaluate_baseline"]
             cells.measured.append(Cell(dataset, baseline, seed, None, None, trained, evaluated))
+    return cells
+
+
+def read_ensembles(
+    folder: Path, datasets: Sequence[str], ensembles: Sequence[str], seeds: Sequence[int]
+) -> Cells:
+    """Read exactly the named ensembles' cells, of one file a dataset; see `read_cells`.
+
+    Raises:
+        MacrecError: a file is broken.
+    """
+    cells = Cells()
+    for dataset, ensemble, seed in product(datasets, ensembles, seeds):
+        path = folder / dataset / "ensembles.json"
+        united: dict[str, Any] = read_json(path) if path.exists() else {"ensembles": {}}
+        found = united["ensembles"].get(ensemble, {}).get(f"s{seed}")
+        if found is None:
+            cells.missing.append(MissingCell(dataset, ensemble, seed, (path,)))
+        else:
+            cells.measured.append(Cell(dataset, ensemble, seed, None, None, None, found))
     return cells
 
 

@@ -28,6 +28,7 @@ class Layout:
     Attributes:
         baselines: in the order of their rows.
         variants: likewise, below them.
+        ensembles: likewise.
         modalities: in the order of their columns; further ones of a variant follow.
         ours: beginnings of our rows' names (`report.ours`).
         exclude_seen: whether the headline is that without items bought before.
@@ -38,6 +39,7 @@ class Layout:
 
     baselines: Sequence[str]
     variants: Sequence[str]
+    ensembles: Sequence[str]
     modalities: Sequence[str]
     ours: Sequence[str]
     exclude_seen: bool
@@ -101,7 +103,7 @@ def _table_2(summary: Mapping[str, Any], datasets: Sequence[Dataset], layout: La
         if lead.significant:
             marked = stars.setdefault(name, {}).setdefault(lead.row, [])
             marked.append((layout.candidates, metric))
-    rows = [*layout.baselines, *layout.variants]
+    rows = [*layout.baselines, *layout.variants, *layout.ensembles]
     parts = [
         "## Table 2: results",
         results_table(summary, rows, layout.modalities, stars),

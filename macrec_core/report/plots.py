@@ -46,7 +46,7 @@ def _quantizer(cells: Sequence[Cell], prefix: str) -> Rows:
 
 def _recommender(cells: Sequence[Cell]) -> Rows:
     for cell in cells:
-        if cell.semantic_ids is None:  # no T5
+        if cell.semantic_ids is None or cell.recommender is None:  # no T5
             continue
         for row in cell.recommender["history"]:
             for name, label in (("rec", "training"), ("validation_loss", "validation")):

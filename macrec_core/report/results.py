@@ -124,7 +124,7 @@ def _rest(part: Mapping[str, Any], name: str, modalities: Sequence[str]) -> list
     for kind in ("collision_rate", "codebook_use"):
         found = {m: row[f"{kind}_{m}"]["mean"] for m in own_modalities(row, modalities)}
         shares.append(", ".join(f"{m} {100 * value:.1f}" for m, value in found.items()))
-    updates = f"{row['updates']['mean']:.0f}"
+    updates = f"{row['updates']['mean']:.0f}" if "updates" in row else ""
     if "max_steps" in row["stopped_by"]:
         updates += " (budget)"
     return [*shares, _part_of(row["users"]["mean"], everyone), updates, str(row["seeds"])]

@@ -66,7 +66,7 @@ def _variant(seeds: Sequence[Cell], headline: str) -> dict[str, Any]:
     for candidates in CANDIDATES:
         part[candidates] = _spreads([cell.ranking(candidates) for cell in seeds])
     part["seeds"] = len(seeds)
-    part["stopped_by"] = sorted({c.recommender["stopped_by"] for c in seeds})
+    part["stopped_by"] = sorted({c.recommender["stopped_by"] for c in seeds if c.recommender})
     return part
 
 
@@ -74,8 +74,9 @@ def _values(cell: Cell, candidates: str) -> dict[str, float]:
     """Numbers of one cell under flat names."""
     values = {name: float(cell.ranking(candidates)[name]) for name in RANKING}
     values["users"] = float(cell.evaluation["users"])
-    best = cell.recommender["best_epoch"]
-    values["updates"] = float(cell.recommender["history"][best - 1]["update"])
+    if cell.recommender is not None:
+        best = cell.recommender["best_epoch"]
+        values["updates"] = float(cell.recommender["history"][best - 1]["update"])
     values["targets_bought_before"] = float(cell.evaluation["targets_bought_before"])
     for modality, metrics in modalities_of(cell).items():
         values[f"collision_rate_{modality}"] = metrics["collision_rate"]

@@ -18,5 +18,5 @@ def root():
 
 @pytest.fixture
 def raw_params():
-    """The sample preset, parsed but not validated; a fresh copy for each test."""
-    return YAML(typ="safe", pure=True).load(ROOT / "presets/sample.yaml")
+    """The sample preset without its ensemble, whose members tests may remove; a fresh copy."""
+    return YAML(typ="safe", pure=True).load(ROOT / "presets/sample.yaml") | {"ensembles": []}

@@ -51,7 +51,7 @@ OVERRIDDEN = {"quant_of": "quant", "ids_of": "ids", "seq2seq_of": "seq2seq", "gr
 OF_EVAL = {
     "yardsticks": {"list_length", "max_users", "split"},
     "evaluate_baseline": {"list_length", "max_users", "split"},
-    "ensemble": {"ambiguous_ids", "max_users", "split"},
+    "ensembles": {"ambiguous_ids", "max_users", "split"},
     # What the headline is, only the report asks.
     "report": {"exclude_seen", "split"},
     "significance": {"exclude_seen"},
@@ -216,7 +216,6 @@ def _keys_of(attribute: str, stage: str, source: str) -> set[str]:
         "modalities_of": "variant_specs.${item.variant}.modalities",
         "dataset_specs": "dataset_specs.${item.dataset}",
         "baseline": "baseline_specs.${item.baseline}",
-        "ensemble": "ensemble_specs.${item.ensemble}",
         "embed": f"embed.{stage.removeprefix('embed_')}",
         # One value of the section.
         "quant": "quant.codebook_size" if stage == "import_sids" else "quant",

@@ -15,7 +15,7 @@ def run_stage():
     app = typer.Typer(cls=OneLineErrors)
     names = (
         "download", "filter", "import_sids", "build_seq2seq", "train_gr", "evaluate", "report",
-        "train_baseline", "evaluate_baseline", "yardsticks", "ensemble", "embed_text",
+        "train_baseline", "evaluate_baseline", "yardsticks", "ensembles", "embed_text",
         "embed_image", "embed_collab", "pseudo_labels", "train_rqvae", "assign_sids",
         "cluster_sids", "cluster_visual_sids",
         "significance", "plot_embeddings",

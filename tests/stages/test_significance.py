@@ -3,10 +3,11 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from macrec_core import schemas
-from macrec_core.artifacts import write_artifact
+from macrec_core.artifacts import read_artifact, write_artifact
 from macrec_core.ranking import Cases, Evaluation, Ranking
 from macrec_core.recommendations import recommendations_table
 
@@ -40,7 +41,8 @@ def run(run_stage, params_file, tmp_path):
     def make(folder, name="significance.json", **changes):
         axes = {"variants": ["macrec"], "baselines": ["sasrec"], "seeds": [0, 1]}
         result = run_stage(
-            "significance", dataset="sample", recommendations=folder, metrics=tmp_path / name,
+            "significance", dataset="sample", recommendations=folder,
+            ensembles=folder.parent / "united", metrics=tmp_path / name,
             params=params_file(**(axes | {"significance": {"bootstrap_draws": 200}} | changes)),
         )  # fmt: skip
         return result, tmp_path / name
@@ -89,3 +91,27 @@ def test_a_broken_artifact_is_an_error(run, folder):
     assert result.exit_code == 1
     assert "macrec/s1.parquet: is no readable Parquet file" in result.output
     assert not path.exists()
+
+
+def test_an_ensemble_is_a_row(run, folder):
+    for seed in (0, 1):
+        path = folder.parent / f"united/both/s{seed}.parquet"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        table = read_artifact(folder / f"sasrec/s{seed}.parquet", schemas.RECOMMENDATIONS)
+        named = pa.repeat("both", table.num_rows)
+        write_artifact(path, table.set_column(0, "list", named), schemas.RECOMMENDATIONS)
+    members = [
+        {"source": name, "list": listed, "weight": 1.0, "smoothing": None}
+        for name, listed in (("macrec", "ensemble"), ("sasrec", "sasrec"))
+    ]
+    specs = {"both": {"rule": "mean", "members": members}}
+    result, path = run(folder, ensembles=["both"], ensemble_specs=specs)
+    assert result.exit_code == 0, result.output
+    means = json.loads(path.read_text())["means"]["hr@10"]
+    assert means["both"] == means["sasrec"] < means["macrec"]
+
+
+def test_a_multimodal_baseline_is_a_row_of_a_learned_dataset(run, folder):
+    result, path = run(folder, multimodal_baselines=["missrec"])
+    assert result.exit_code == 0, result.output
+    assert json.loads(path.read_text())["missing"] == {"missrec": [0, 1]}

@@ -5,7 +5,12 @@ import pytest
 from macrec_core.artifacts import write_json
 from macrec_core.errors import MacrecError
 from macrec_core.recommendations import CANDIDATES
-from macrec_core.report.cells import read_baselines, read_cells, read_datasets
+from macrec_core.report.cells import (
+    read_baselines,
+    read_cells,
+    read_datasets,
+    read_ensembles,
+)
 
 
 @pytest.fixture
@@ -146,3 +151,15 @@ def test_what_is_missing_of_a_data_set_is_left_empty_and_logged(folder, caplog):
         assert f"missing: {folder / 'games' / stage}.json" in caplog.text
     # Where there are no embeddings, their picture is not missed.
     assert "plot_embeddings" not in caplog.text
+
+
+def test_an_ensemble_has_lists_and_no_training(folder):
+    figures = {c: {"both": {"hr@10": 0.5}} for c in CANDIDATES}
+    write_json(folder / "toys/ensembles.json", {"ensembles": {"both": {"s0": figures}}})
+    found = read_ensembles(folder, ["toys", "games"], ["both"], [0, 1])
+    (cell,) = found.measured
+    assert (cell.name, cell.recommender, cell.semantic_ids) == ("toys-both-0", None, None)
+    assert cell.ranking(CANDIDATES[1]) == {"hr@10": 0.5}
+    assert [(c.dataset, c.seed) for c in found.missing] == [
+        ("toys", 1), ("games", 0), ("games", 1),
+    ]  # fmt: skip

@@ -10,7 +10,7 @@ from macrec_core.report.page import Layout, results_page
 from macrec_core.report.summary import summarise
 
 LAYOUT = Layout(
-    ["sasrec"], ["macrec", "tiger"], ["text", "image"], ["macrec"], False, "test", {}, {}
+    ["sasrec"], ["macrec", "tiger"], [], ["text", "image"], ["macrec"], False, "test", {}, {}
 )
 ROWS = {"popularity": 0.05, "item_knn": 0.3, "sasrec": 0.2, "macrec": 0.5}
 

@@ -41,7 +41,8 @@ def test_a_command_a_value_that_trains_the_swept_variant_alone(raw):
     assert [name for name, _ in found] == ["sweep-codebook_size-16", "sweep-codebook_size-64"]
     alone = dict.fromkeys(("variants", "quantized_variants"), "[macrec]")
     alone |= dict.fromkeys(
-        ("clustered_variants", "visual_variants", "baselines", "ensembles"), "[]"
+        ("clustered_variants", "visual_variants", "baselines", "multimodal_baselines", "ensembles"),
+        "[]",
     )
     assert [s for _, s in found] == [alone | {"quant.codebook_size": n} for n in ("16", "64")]
 

@@ -1,0 +1,46 @@
+"""Unite the lists of several recommenders."""
+
+from __future__ import annotations
+
+from itertools import product
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stages.console import DEFAULT_PARAMS, Dataset, ParamsFile
+
+
+def main(
+    dataset: Dataset,
+    interactions: Annotated[Path, typer.Option(help="Interactions of the dataset.")],
+    lists: Annotated[Path, typer.Option(help="Folder of the dataset's recommendations.")],
+    united: Annotated[Path, typer.Option(help="Folder to write the united lists to.")],
+    metrics: Annotated[Path, typer.Option(help="JSON file to write.")],
+    params_file: ParamsFile = DEFAULT_PARAMS,
+) -> None:
+    """Unite lists of variants, baselines and yardsticks by a named rule, and measure the result."""
+    from macrec_core import schemas
+    from macrec_core.artifacts import atomic_folder, read_artifact, write_artifact, write_json
+    from macrec_core.cases import cases_of
+    from macrec_core.ensembles import unite
+    from macrec_core.params import load_params
+    from macrec_core.recommendations import figures, recommendations_table
+
+    params = load_params(params_file)
+    table = read_artifact(interactions, schemas.INTERACTIONS)
+    cases = cases_of(table, params.eval.split, params.eval.max_users)
+    report: dict[str, dict[str, object]] = {name: {} for name in params.ensembles}
+    with atomic_folder(united) as folder:
+        for name, seed in product(params.ensembles, params.seeds):
+            spec = params.ensemble_specs[name]
+            result = unite(name, lists, spec, seed, cases, params.eval.ambiguous_ids)
+            rows = recommendations_table(result, cases)
+            write_artifact(folder / name / f"s{seed}.parquet", rows, schemas.RECOMMENDATIONS)
+            report[name][f"s{seed}"] = {
+                "users": len(cases),
+                "users_left_out": cases.num_left_out,
+                "targets_bought_before": cases.num_repeated,
+                **figures(result),
+            }
+    write_json(metrics, {"dataset": dataset, "ensembles": report})
