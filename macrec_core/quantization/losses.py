@@ -58,14 +58,14 @@ def contrastive_loss(
 def uniformity_loss(residuals: Tensor, temperature: float, similarity: Similarity) -> Tensor:
     """L_con of one level and modality without attraction: merely pushing items apart.
 
-    A control for what the pseudo-labels bring; there are two. This one (`positives: none`) has no
-    attraction at all, but also drops the item itself from the denominator: with the inner product
-    of Eqs. 4-5 that is what shrinks norms, and without it nothing but the reconstruction bounds
-    them. `positives: self` changes one thing alone, who the positive is: an item's own norm takes
-    the positive's place, the denominator stays, the loss stays bounded. So with the inner product
-    `self` is the cleanest control for merely pushing items apart, and `none` says whether norms
-    matter. With cosines an item's own similarity is constant, `self` is then an increasing
-    function of each item's term here, and both push alike.
+    The control for what the pseudo-labels bring: same residuals, levels, weights and temperature,
+    nothing to be drawn to. `positives: self` looks like the closer one, since only the positive's
+    index changes, but with the inner product of Eqs. 4-5 its attraction is to the item's own
+    norm: growing norms satisfy it without pushing anybody apart. So with inner products this is
+    the cleaner control; what it lacks beside the attraction is the item itself in the
+    denominator, which shrinks norms, so that only the reconstruction bounds them. With cosines an
+    item's own similarity is constant, `self` is an increasing function of each item's term here,
+    and both push alike.
 
     Args:
         residuals: [B, d], r_l of one modality, with gradient to its encoder.
