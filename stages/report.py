@@ -36,10 +36,12 @@ def main(
     unseen, imported = params.eval.exclude_seen, params.imported_datasets
     multimodal = params.multimodal_baselines
     measured = read_baselines(cells, params.datasets, params.baselines, params.seeds)
-    measured += read_baselines(cells, params.learned_datasets, multimodal, params.seeds)
+    measured += read_baselines(
+        cells, params.learned_datasets, multimodal, params.seeds, params.modalities
+    )
     measured += read_cells(
         cells, params.datasets, params.variants, params.seeds, imported, params.modalities,
-        clustered,
+        clustered, params.visual_variants,
     )  # fmt: skip
     measured += read_ensembles(cells, params.datasets, params.ensembles, params.seeds)
     measured.log_missing()

@@ -133,6 +133,7 @@ def read_cells(
     imported: Sequence[str],
     modalities: Sequence[str],
     clustered: Sequence[str] = (),
+    visual: Sequence[str] = (),
 ) -> Cells:
     """Read exactly the named cells.
 
@@ -146,6 +147,7 @@ def read_cells(
         imported: those of `datasets` whose IDs are imported.
         modalities: whose embeddings are quantized, where IDs are learned.
         clustered: those of `variants` whose IDs are clusters, whatever the dataset.
+        visual: those of `clustered` that read image vectors.
 
     Raises:
         MacrecError: a file is broken.
@@ -155,6 +157,7 @@ def read_cells(
         before, stages = ["filter"], ["build_seq2seq", "train_gr", "evaluate"]
         if variant in clustered:
             ids_stage = "cluster_sids"
+            before += ["embed_image"] if variant in visual else []
         elif dataset in imported:
             ids_stage = "import_sids"
         else:
@@ -165,24 +168,27 @@ def read_cells(
         if isinstance(found, MissingCell):
             cells.missing.append(found)
             continue
-        cells.measured.append(
-            Cell(
-                dataset,
-                variant,
-                seed,
-                found.get("train_rqvae"),
-                found[ids_stage],
-                found["train_gr"],
-                found["evaluate"],
-            )
-        )
+        quantizer, ids = found.get("train_rqvae"), found[ids_stage]
+        trained, evaluated = found["train_gr"], found["evaluate"]
+        cells.measured.append(Cell(dataset, variant, seed, quantizer, ids, trained, evaluated))
     return cells
 
 
 def read_baselines(
-    folder: Path, datasets: Sequence[str], baselines: Sequence[str], seeds: Sequence[int]
+    folder: Path,
+    datasets: Sequence[str],
+    baselines: Sequence[str],
+    seeds: Sequence[int],
+    modalities: Sequence[str] = (),
 ) -> Cells:
     """Read exactly the named baselines' cells; see `read_cells`.
+
+    Args:
+        folder: likewise.
+        datasets: names.
+        baselines: names.
+        seeds: random seeds.
+        modalities: whose embeddings they read.
 
     Raises:
         MacrecError: a file is broken.
@@ -190,7 +196,8 @@ def read_baselines(
     cells = Cells()
     stages = ["train_baseline", "evaluate_baseline"]
     for dataset, baseline, seed in product(datasets, baselines, seeds):
-        found = _read(folder, (dataset, baseline, seed), ["filter"], stages)
+        before = ["filter", *(f"embed_{modality}" for modality in modalities)]
+        found = _read(folder, (dataset, baseline, seed), before, stages)
         if isinstance(found, MissingCell):
             cells.missing.append(found)
         else:

@@ -81,33 +81,49 @@ def significance_of(
 
 
 def _differs(part: Mapping[str, Any], row: str, metric: str, mean: float) -> bool:
-    """Whether a row that was measured has another mean."""
-    if row not in part:
-        return True
-    if "missing" in part[row]:
+    """Whether a row has another mean, or is unknown; one that is missing now has none."""
+    if "missing" in part.get(row, {}):
         return False
-    value = part[row][metric]
-    headline = value["mean"] if isinstance(value, dict) else value
-    return bool(abs(headline - mean) > _ROUNDING)
+    means = headlines(part, metric)
+    return row not in means or abs(means[row] - mean) > _ROUNDING
 
 
 def leads(
     tests: Mapping[str, Any], part: Mapping[str, Any], metric: str, ours: Sequence[str]
 ) -> list[Lead]:
-    """Each of our rows against the best baseline of a metric, where both were tested."""
-    tested = tests["means"][metric]
-    means = {row: tested[row] for row in part if row in tested and "missing" not in part[row]}
+    """Each of our rows against the best baseline of a metric.
+
+    None where the best of all baselines that have figures was not tested: to lead the best of
+    those that were would be less.
+    """
+    means = headlines(part, metric)
     baselines = {row: mean for row, mean in means.items() if not is_ours(row, ours)}
-    if not baselines:
+    best = max(baselines, key=lambda row: baselines[row], default=None)
+    tested = tests["means"][metric]
+    if best is None or best not in tested:
+        log.warning("%s: the best baseline, %s, was not tested: nothing is marked", metric, best)
         return []
-    best = max(baselines, key=lambda row: baselines[row])
     found = []
     for row in means:
-        if is_ours(row, ours):
+        if is_ours(row, ours) and row in tested:
             test = _test(tests["pairs"], row, best, metric)
             better = test["difference"] > 0 and test["p_bootstrap_holm"] < 1 - tests["confidence"]
             found.append(Lead(row, best, test, better))
     return found
+
+
+def headlines(part: Mapping[str, Any], metric: str) -> dict[str, float]:
+    """Means of a metric by row, of the rows that have one; without the oracle."""
+    rows = {row: values[metric] for row, values in part.items() if metric in values}
+    means = {row: v["mean"] if isinstance(v, dict) else v for row, v in rows.items()}
+    return {row: mean for row, mean in means.items() if row != ORACLE}
+
+
+def untested(tests: Mapping[str, Any], part: Mapping[str, Any]) -> list[str]:
+    """Rows that no test takes part of, but for `random`, which has no lists."""
+    with_figures = {row for metric in tests["means"] for row in headlines(part, metric)}
+    rows = with_figures.union(tests["missing"]) - {"random"}
+    return sorted(row for row in rows if any(row not in m for m in tests["means"].values()))
 
 
 def _test(pairs: Sequence[Mapping[str, Any]], row: str, other: str, metric: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 from macrec_core.recommendations import ALL_ITEMS, UNSEEN_ITEMS
 from macrec_core.report import published
 from macrec_core.report.cells import Cells, Dataset
-from macrec_core.report.marks import Lead, leads, significance_of
+from macrec_core.report.marks import Lead, leads, significance_of, untested
 from macrec_core.report.results import results_table
 from macrec_core.report.tables import (
     ablation_table,
@@ -93,8 +93,10 @@ def _table_2(summary: Mapping[str, Any], datasets: Sequence[Dataset], layout: La
         if tests is None:
             reasons.append(f"{dataset.name}: no tests, {reason}.")
             continue
-        if tests["missing"]:
-            reasons.append(f"{dataset.name}: not tested, for lack of lists: {_list(tests)}.")
+        left_out = untested(tests, part)
+        if left_out:
+            names = ", ".join(f"`{row}`" for row in left_out)
+            reasons.append(f"{dataset.name}: not tested, for lack of lists: {names}.")
         confidence, draws = tests["confidence"], tests["bootstrap_draws"]
         for metric in tests["means"]:
             found += [(dataset.name, metric, d) for d in leads(tests, part, metric, layout.ours)]
@@ -114,11 +116,6 @@ def _table_2(summary: Mapping[str, Any], datasets: Sequence[Dataset], layout: La
     if found:
         parts += [_tests(confidence, draws), lead_table(found)]
     return parts
-
-
-def _list(tests: Mapping[str, Any]) -> str:
-    """Rows that no test takes part of."""
-    return ", ".join(f"`{row}`" for row in tests["missing"])
 
 
 def _legend(layout: Layout) -> str:

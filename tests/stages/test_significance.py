@@ -85,6 +85,11 @@ def test_rows_that_lack_a_seed_are_left_out_and_listed(run, folder):
     assert "macrec/s1.parquet" in result.output
 
 
+def test_baselines_that_read_embeddings_are_tested_where_ids_are_learned(run, folder):
+    _, path = run(folder, multimodal_baselines=["missrec"])
+    assert json.loads(path.read_text())["missing"] == {"missrec": [0, 1]}
+
+
 def test_a_broken_artifact_is_an_error(run, folder):
     (folder / "macrec" / "s1.parquet").write_bytes(b"PAR1")
     result, path = run(folder)

@@ -68,6 +68,19 @@ def test_clustered_ids_have_no_quantizer_whatever_the_dataset(folder):
     ]  # fmt: skip
 
 
+def test_clustered_ids_miss_embeddings_only_where_images_are_read(folder):
+    names = ["p5_cid", "vip5"]
+    for name in names:
+        for stage in ("cluster_sids", "build_seq2seq", "train_gr", "evaluate"):
+            write_json(folder / "toys" / name / "s0" / f"{stage}.json", {})
+    (folder / "toys" / "pseudo_labels.json").unlink()
+    assert len(read_cells(folder, ["toys"], names, [0], [], BOTH, names, ["vip5"]).measured) == 2
+    (folder / "toys" / "embed_image.json").unlink()
+    found = read_cells(folder, ["toys"], names, [0], [], BOTH, names, ["vip5"])
+    assert [c.variant for c in found.measured] == ["p5_cid"]
+    assert [c.variant for c in found.missing] == ["vip5"]
+
+
 def test_cells_that_are_not_named_are_not_read(folder):
     cells = read_cells(folder, ["toys"], ["macrec"], [1], [], BOTH)
     assert [c.name for c in cells.measured] == ["toys-macrec-1"]

@@ -5,7 +5,13 @@ from dataclasses import replace
 import pytest
 
 from macrec_core.report.cells import Cells
-from macrec_core.report.marks import emphasised, is_ours, leads, significance_of
+from macrec_core.report.marks import (
+    emphasised,
+    is_ours,
+    leads,
+    significance_of,
+    untested,
+)
 from macrec_core.report.summary import summarise
 
 ROWS = {"popularity": 0.05, "item_knn": 0.3, "sasrec": 0.2, "macrec": 0.5}
@@ -47,6 +53,21 @@ def test_ours_is_compared_with_the_best_of_all_others(tested, toys, part):
     assert lead.significant
 
 
+def test_nothing_leads_where_the_best_baseline_was_not_tested(tested, toys, part, caplog):
+    # missrec has .6, and no lists were compared.
+    more = part | {"missrec": {"hr@10": {"mean": 0.6}, "ndcg@10": {"mean": 0.2}}}
+    tests = tested(toys, ROWS).significance
+    assert leads(tests, more, "hr@10", ["macrec"]) == []
+    assert "the best baseline, missrec, was not tested" in caplog.text
+    assert untested(tests, more) == ["missrec"]
+    assert untested(tests, part) == []
+    tests["missing"] = {"tiger": [1]}
+    assert untested(tests, part) == ["tiger"]
+    # One that was not tested and is not the best changes nothing.
+    less = part | {"missrec": {"hr@10": {"mean": 0.1}, "ndcg@10": {"mean": 0.1}}}
+    assert [lead.baseline for lead in leads(tests, less, "hr@10", ["macrec"])] == ["item_knn"]
+
+
 def test_a_pair_that_stands_the_right_way_round_is_left_as_it_is(tested, toys, part):
     rows = {"macrec": 0.5, "item_knn": 0.3}
     (lead,) = leads(tested(toys, rows).significance, part, "hr@10", ["macrec"])
@@ -77,7 +98,8 @@ def test_a_row_without_figures_neither_leads_nor_is_the_best_baseline(tested, to
 
 
 def test_without_a_baseline_there_is_nothing_to_lead(tested, toys, part):
-    assert leads(tested(toys, {"macrec": 0.5}).significance, part, "hr@10", ["macrec"]) == []
+    tests = tested(toys, {"macrec": 0.5}).significance
+    assert leads(tests, {"macrec": part["macrec"]}, "hr@10", ["macrec"]) == []
 
 
 def test_tests_of_another_run_are_not_used(tested, toys, part, caplog):

@@ -72,7 +72,7 @@ def test_targets_other_than_those_of_the_test_are_named(page, cells, toys):
 def test_rows_that_were_not_tested_are_listed(page, cells, toys, tested):
     dataset = tested(toys, ROWS)
     dataset.significance["missing"] = {"tiger": [1], "mql4grec": [0, 1]}
-    assert "toys: not tested, for lack of lists: `tiger`, `mql4grec`." in page(cells, [dataset])
+    assert "toys: not tested, for lack of lists: `mql4grec`, `tiger`." in page(cells, [dataset])
 
 
 def test_missing_cells_are_counted_on_top(page, cell, absent, toys):
