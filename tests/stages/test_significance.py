@@ -50,6 +50,31 @@ def run(run_stage, params_file, tmp_path):
     return make
 
 
+def test_multimodal_baselines_are_rows_of_learned_datasets_alone(run, folder):
+    for seed in (0, 1):
+        path = folder / f"sasrec/s{seed}.parquet"
+        table = read_artifact(path, schemas.RECOMMENDATIONS)
+        names = pa.array(["missrec"] * table.num_rows)
+        table = table.set_column(0, "list", names)
+        write_artifact(folder / f"missrec/s{seed}.parquet", table, schemas.RECOMMENDATIONS)
+    result, path = run(folder, multimodal_baselines=["missrec"])
+    assert result.exit_code == 0, result.output
+    pairs = {(p["one"], p["other"]) for p in json.loads(path.read_text())["pairs"]}
+    assert ("sasrec", "missrec") in pairs and ("missrec", "macrec") in pairs
+    published = {
+        "source": "published", "folder": "x", "name": "X", "index_files": {"text": "x"},
+        "embedding_files": {},
+    }  # fmt: skip
+    result, path = run(
+        folder, "imported.json", multimodal_baselines=["missrec"], datasets=["sample", "other"],
+        dataset_specs={"sample": published, "other": {"source": "sample", "num_items": 9,
+                       "num_users": 9, "image_size": 32, "seed": 0}},
+        learned_datasets=["other"], imported_datasets=["sample"],
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert "missrec" not in path.read_text()
+
+
 def test_every_pair_but_the_oracle_is_tested(run, folder):
     result, path = run(folder)
     assert result.exit_code == 0, result.output
