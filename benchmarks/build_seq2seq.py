@@ -32,7 +32,7 @@ import pyarrow.parquet as pq
 from benchmarks.measure import Row, interleaved, row, seconds
 from benchmarks.worker import peak_memory_mb
 from macrec_core.artifacts import read_chunks, write_artifact
-from macrec_core.params import Seq2SeqParams
+from macrec_core.params.recommender import Seq2SeqParams
 from macrec_core.schemas import INTERACTIONS
 from macrec_core.semantic_ids import ALIGNMENT_TASKS, Vocabulary
 from macrec_core.sequences import training_chunks, write_training

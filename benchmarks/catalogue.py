@@ -13,7 +13,8 @@ import pyarrow as pa
 from macrec_core.artifacts import write_artifact
 from macrec_core.catalog.catalogue import build_catalogue
 from macrec_core.catalog.raw import Places, write_raw
-from macrec_core.params import Params, load_params
+from macrec_core.params.loading import load_params
+from macrec_core.params.whole import Params
 from macrec_core.schemas import IMAGES, ITEMS
 
 ROOT = Path(__file__).resolve().parents[1]

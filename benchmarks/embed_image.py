@@ -25,7 +25,7 @@ from benchmarks.measure import Row, interleaved, matrix_rate, row
 from macrec_core.artifacts import read_artifact
 from macrec_core.encoders import embedded, image
 from macrec_core.encoders.image_models import load_efficientnet_lite0
-from macrec_core.params import EfficientNetEncoder
+from macrec_core.params.data import EfficientNetEncoder
 from macrec_core.progress import Silent
 from macrec_core.runtime import Runtime, computes_bfloat16
 from macrec_core.schemas import IMAGES

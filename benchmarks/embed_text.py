@@ -24,7 +24,7 @@ from macrec_core.encoders import embedded, text
 from macrec_core.encoders.batches import by_tokens
 from macrec_core.encoders.bert import Bert
 from macrec_core.encoders.text_models import load_minilm
-from macrec_core.params import MiniLMEncoder
+from macrec_core.params.data import MiniLMEncoder
 from macrec_core.runtime import Runtime, computes_bfloat16
 from macrec_core.schemas import ITEMS
 

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from macrec_core.catalog.cleaning import clean_text
 from macrec_core.catalog.filtering import leave_one_out
 from macrec_core.catalog.published import read_item_records, read_published_ids, read_sequences
-from macrec_core.params import Seq2SeqParams
+from macrec_core.params.recommender import Seq2SeqParams
 from macrec_core.recommender.packing import Sequences
 from macrec_core.semantic_ids import ALIGNMENT_TASKS, Vocabulary
 from macrec_core.sequence_tensors import evaluation_data, training_data

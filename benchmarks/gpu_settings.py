@@ -15,7 +15,10 @@ from typing import TYPE_CHECKING, Any, Literal, cast, get_args, get_origin, get_
 from macrec_core.errors import MacrecError
 
 if TYPE_CHECKING:
-    from macrec_core.params import EvalParams, GrParams, QuantParams, RuntimeParams
+    from macrec_core.params.evaluation import EvalParams
+    from macrec_core.params.quantizer import QuantParams
+    from macrec_core.params.recommender import GrParams
+    from macrec_core.params.whole import RuntimeParams
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from macrec_core.params import Seq2SeqParams
+from macrec_core.params.recommender import Seq2SeqParams
 from macrec_core.recommender.training import TrainingData
 from macrec_core.semantic_ids import ALIGNMENT_TASKS, Vocabulary
 from macrec_core.sequence_tensors import training_data

@@ -32,7 +32,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks.measure import Row, interleaved, matrix_rate, row
 from macrec_core.checkpoints import Checkpoints
-from macrec_core.params import QuantParams, load_params
+from macrec_core.params.loading import load_params
+from macrec_core.params.quantizer import QuantParams
 from macrec_core.progress import Silent
 from macrec_core.quantization.rqvae import CrossModalRQVAE, ModalityRQVAE
 from macrec_core.quantization.training import QuantizerData, start, train_epoch, train_quantizer

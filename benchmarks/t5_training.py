@@ -28,7 +28,7 @@ from benchmarks.measure import Row, cores, interleaved, matrix_rate, row
 from benchmarks.operations import flops_of_example
 from benchmarks.team import Team
 from benchmarks.worker import peak_memory_mb
-from macrec_core.params import GrParams
+from macrec_core.params.recommender import GrParams
 from macrec_core.processes import ALONE, Processes, joined
 from macrec_core.recommender.batches import epoch_batches, micro_batches
 from macrec_core.recommender.hugging_face import config_of

@@ -39,7 +39,7 @@ from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
 from macrec_core.errors import MacrecError
-from macrec_core.params import CollaborativeIdParams
+from macrec_core.params.quantizer import CollaborativeIdParams
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from macrec_core.significance import compare_all, holm, over_seeds
 from macrec_core.user_values import METRICS, UserValues
 
 if TYPE_CHECKING:
-    from macrec_core.params import SignificanceParams
+    from macrec_core.params.evaluation import SignificanceParams
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from macrec_core.params import EmbeddingPlotParams
+    from macrec_core.params.evaluation import EmbeddingPlotParams
 
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float32]

@@ -19,7 +19,7 @@ from macrec_core.ranking import YARDSTICKS, Cases, Evaluation, Ranking
 from macrec_core.recommendations import read_list
 
 if TYPE_CHECKING:
-    from macrec_core.params import EnsembleMember, EnsembleSpec
+    from macrec_core.params.evaluation import EnsembleMember, EnsembleSpec
 
 
 def member_path(folder: Path, member: EnsembleMember, seed: int) -> Path:

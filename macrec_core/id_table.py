@@ -30,7 +30,7 @@ from macrec_core.metrics import (
 )
 
 if TYPE_CHECKING:
-    from macrec_core.params import VisualParams
+    from macrec_core.params.quantizer import VisualParams
 
 Codes = NDArray[np.int32]
 

@@ -12,10 +12,10 @@ from macrec_core import schemas
 from macrec_core.artifacts import check_same_items, read_artifact, read_embeddings
 from macrec_core.baselines.features import ItemFeatures
 from macrec_core.errors import MacrecError
-from macrec_core.params import modalities_read
+from macrec_core.params.baselines import modalities_read
 
 if TYPE_CHECKING:
-    from macrec_core.params import BaselineSpec
+    from macrec_core.params.baselines import BaselineSpec
 
 # As `clean_categories` joins the steps of a category path. A comma inside a step parts it too.
 _BETWEEN_CATEGORIES = ", "

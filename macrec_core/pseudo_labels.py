@@ -12,7 +12,7 @@ from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
 from macrec_core.errors import MacrecError
-from macrec_core.params import PseudoLabelParams
+from macrec_core.params.data import PseudoLabelParams
 
 log = logging.getLogger(__name__)
 

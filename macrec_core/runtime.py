@@ -23,7 +23,7 @@ from macrec_core.files import scratch_root as scratch_root
 from macrec_core.processes import ALONE, Processes, joined
 
 if TYPE_CHECKING:
-    from macrec_core.params import RuntimeParams
+    from macrec_core.params.whole import RuntimeParams
 
 log = logging.getLogger(__name__)
 

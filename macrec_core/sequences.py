@@ -38,7 +38,7 @@ from macrec_core.windows import (
 )
 
 if TYPE_CHECKING:
-    from macrec_core.params import Seq2SeqParams
+    from macrec_core.params.recommender import Seq2SeqParams
     from macrec_core.semantic_ids import Vocabulary
 
 SPLITS = ("train", "valid", "test")

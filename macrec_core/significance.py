@@ -19,7 +19,7 @@ from scipy import stats
 from threadpoolctl import threadpool_limits
 
 if TYPE_CHECKING:
-    from macrec_core.params import SignificanceParams
+    from macrec_core.params.evaluation import SignificanceParams
 
 Floats = NDArray[np.float64]
 

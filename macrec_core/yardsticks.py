@@ -22,7 +22,7 @@ from macrec_core.ranking import Cases, Evaluation, together
 from macrec_core.recommendations import ALL_ITEMS, UNSEEN_ITEMS
 
 if TYPE_CHECKING:
-    from macrec_core.params import YardstickParams
+    from macrec_core.params.evaluation import YardstickParams
 
 
 def rank_by_yardsticks(

@@ -33,7 +33,7 @@ def main(
     )
     from macrec_core.assignment import assign_ids
     from macrec_core.id_table import ids_table, write_ids
-    from macrec_core.params import load_params
+    from macrec_core.params.loading import load_params
     from macrec_core.quantization.rqvae import load_rqvae
     from macrec_core.runtime import start
 

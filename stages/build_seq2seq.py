@@ -25,7 +25,7 @@ def main(
     """Build seq2seq examples: leave-one-out windows times tasks times modalities."""
     from macrec_core.artifacts import atomic_folder, read_chunks, write_json
     from macrec_core.id_table import read_ids
-    from macrec_core.params import load_params
+    from macrec_core.params.loading import load_params
     from macrec_core.schemas import INTERACTIONS
     from macrec_core.semantic_ids import Vocabulary
     from macrec_core.sequences import write_examples

@@ -16,7 +16,7 @@ def main(
 ) -> None:
     """Check parameters and all artifacts: schema, keys, values, counts, unique semantic IDs."""
     from macrec_core.inspection import inspect_artifacts
-    from macrec_core.params import load_params
+    from macrec_core.params.loading import load_params
 
     params = load_params(params_file)
     found = inspect_artifacts(artifacts, set(params.imported_datasets))

@@ -25,7 +25,7 @@ def main(
     from macrec_core.artifacts import read_artifact, write_json
     from macrec_core.collaborative_ids import cluster_items, cooccurrence
     from macrec_core.id_table import ids_table, published_ids, write_ids
-    from macrec_core.params import load_params
+    from macrec_core.params.loading import load_params
 
     params = load_params(params_file)
     num_items = read_artifact(items, schemas.ITEMS).num_rows

@@ -31,7 +31,7 @@ def main(
     )
     from macrec_core.collaborative_ids import cluster_items, cooccurrence
     from macrec_core.id_table import ids_table, published_ids, scaled, write_ids
-    from macrec_core.params import load_params
+    from macrec_core.params.loading import load_params
 
     params = load_params(params_file)
     num_items = read_artifact(items, schemas.ITEMS).num_rows

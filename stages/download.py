@@ -30,7 +30,7 @@ def main(
     from macrec_core.artifacts import atomic_folder
     from macrec_core.catalog.raw import Places, write_raw
     from macrec_core.files import scratch_root
-    from macrec_core.params import load_params
+    from macrec_core.params.loading import load_params
 
     params = load_params(params_file)
     if dataset not in params.dataset_specs:

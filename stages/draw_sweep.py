@@ -22,7 +22,7 @@ def main(
     """Draw HR@10, NDCG@10 and collisions against the values of a sweep; write them as CSV."""
     from macrec_core.artifacts import atomic_path, write_text
     from macrec_core.figures.sweep import draw_sweep
-    from macrec_core.params import load_params
+    from macrec_core.params.loading import load_params
     from macrec_core.sweeps.commands import grid_of
     from macrec_core.sweeps.outcomes import outcomes_csv, read_outcomes
 

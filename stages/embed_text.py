@@ -19,7 +19,7 @@ def main(
     params_file: ParamsFile = DEFAULT_PARAMS,
 ) -> None:
     """Embed the text of every item with the encoder `embed.text`."""
-    from macrec_core.params import load_params
+    from macrec_core.params.loading import load_params
     from stages.launch import share_work
 
     params = load_params(params_file)

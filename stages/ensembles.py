@@ -24,7 +24,7 @@ def main(
     from macrec_core.artifacts import atomic_folder, read_artifact, write_artifact, write_json
     from macrec_core.cases import cases_of
     from macrec_core.ensembles import unite
-    from macrec_core.params import load_params
+    from macrec_core.params.loading import load_params
     from macrec_core.recommendations import figures, recommendations_table
 
     params = load_params(params_file)

@@ -31,7 +31,7 @@ def main(
     params_file: ParamsFile = DEFAULT_PARAMS,
 ) -> None:
     """Evaluate on the test items: HR@1/5/10 and NDCG@5/10, of all items and of unseen ones."""
-    from macrec_core.params import load_params
+    from macrec_core.params.loading import load_params
     from stages.launch import share_work
 
     params = load_params(params_file)

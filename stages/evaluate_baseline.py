@@ -38,7 +38,7 @@ def main(
     from macrec_core.baselines.saved import load_model, load_spec
     from macrec_core.cases import cases_of
     from macrec_core.item_features import embedding_files, read_features
-    from macrec_core.params import load_params
+    from macrec_core.params.loading import load_params
     from macrec_core.recommendations import figures, recommendations_table
     from macrec_core.runtime import start
 

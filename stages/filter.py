@@ -28,7 +28,7 @@ def main(
     from macrec_core.artifacts import write_artifact, write_json
     from macrec_core.catalog.catalogue import build_catalogue
     from macrec_core.catalog.manifest import source_kind
-    from macrec_core.params import load_params
+    from macrec_core.params.loading import load_params
     from macrec_core.schemas import IMAGES, INTERACTIONS, ITEMS, USERS
 
     params = load_params(params_file)

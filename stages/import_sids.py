@@ -26,7 +26,7 @@ def main(
     from macrec_core.artifacts import check_same_items, read_artifact, write_json
     from macrec_core.catalog.published import published_ids_path, read_published_ids
     from macrec_core.id_table import ids_table, published_ids, write_ids
-    from macrec_core.params import load_params
+    from macrec_core.params.loading import load_params
 
     params = load_params(params_file)
     num_items = read_artifact(items, schemas.ITEMS).num_rows

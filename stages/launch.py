@@ -30,7 +30,7 @@ import typer
 from macrec_core.errors import LostContactError, MacrecError
 
 if TYPE_CHECKING:
-    from macrec_core.params import RuntimeParams
+    from macrec_core.params.whole import RuntimeParams
 
 # In the environment of a worker that this module has started: the file by which the workers
 # find each other. A port could be taken before they use it, and be open to other machines.

@@ -32,7 +32,7 @@ def main(
     )
     from macrec_core.embedding_agreement import agreement, classes_of, last_categories
     from macrec_core.figures.embeddings import draw_embeddings
-    from macrec_core.params import load_params
+    from macrec_core.params.loading import load_params
     from macrec_core.projection import project
 
     params = load_params(params_file)

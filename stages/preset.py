@@ -19,7 +19,7 @@ def main(
     """Copy a preset (a whole parameters file) over params.yaml."""
     from macrec_core.artifacts import write_text
     from macrec_core.errors import MacrecError
-    from macrec_core.params import load_params
+    from macrec_core.params.loading import load_params
 
     source = presets / f"{name}.yaml"
     if not source.is_file():

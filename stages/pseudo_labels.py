@@ -22,7 +22,7 @@ def main(
     import pyarrow as pa
 
     from macrec_core.artifacts import check_same_items, read_embeddings, write_artifact, write_json
-    from macrec_core.params import load_params
+    from macrec_core.params.loading import load_params
     from macrec_core.pseudo_labels import Clustering, cluster
     from macrec_core.schemas import pseudo_labels
 

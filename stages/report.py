@@ -19,7 +19,7 @@ def main(
 ) -> None:
     """Report all datasets, variants and seeds that params.yaml names; say which are missing."""
     from macrec_core.artifacts import atomic_folder, write_json, write_text
-    from macrec_core.params import load_params
+    from macrec_core.params.loading import load_params
     from macrec_core.report.cells import (
         read_baselines,
         read_cells,

@@ -23,7 +23,7 @@ def main(
     """Compare all rows of a dataset; rows with a missing seed are left out, listed and logged."""
     from macrec_core.artifacts import write_json
     from macrec_core.comparisons import compare_rows
-    from macrec_core.params import load_params
+    from macrec_core.params.loading import load_params
     from macrec_core.recommendations import ALL_ITEMS, UNSEEN_ITEMS
     from macrec_core.user_values import (
         ensemble_sources,

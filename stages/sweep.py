@@ -18,7 +18,7 @@ def main(
 ) -> None:
     """Write the commands that queue a sweep, one experiment a value, and run nothing."""
     from macrec_core.artifacts import write_text
-    from macrec_core.params import read_params
+    from macrec_core.params.loading import read_params
     from macrec_core.sweeps.commands import sweep_commands
 
     text = "".join(f"{line}\n" for line in sweep_commands(read_params(params_file), name, variant))

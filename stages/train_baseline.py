@@ -31,7 +31,7 @@ def main(
     from macrec_core.cases import cases_of, training_sequences
     from macrec_core.checkpoints import Checkpoints
     from macrec_core.item_features import embedding_files, read_features
-    from macrec_core.params import load_params
+    from macrec_core.params.loading import load_params
     from macrec_core.runtime import code_files, fingerprint, generator, scratch_root, start
 
     params = load_params(params_file)

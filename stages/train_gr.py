@@ -21,7 +21,7 @@ def main(
     params_file: ParamsFile = DEFAULT_PARAMS,
 ) -> None:
     """Train T5 with explicit and implicit alignment (Eqs. 14-19)."""
-    from macrec_core.params import load_params
+    from macrec_core.params.loading import load_params
     from stages.launch import share_work
 
     params = load_params(params_file)

@@ -24,7 +24,7 @@ def main(
     params_file: ParamsFile = DEFAULT_PARAMS,
 ) -> None:
     """Train the cross-modal RQ-VAE (Eqs. 2-13)."""
-    from macrec_core.params import load_params
+    from macrec_core.params.loading import load_params
     from stages.launch import share_work
 
     params = load_params(params_file)

@@ -25,7 +25,7 @@ def main(
     from macrec_core.artifacts import read_artifact, write_artifact, write_json
     from macrec_core.cases import cases_of
     from macrec_core.catalog.oracle import load_oracle
-    from macrec_core.params import load_params
+    from macrec_core.params.loading import load_params
     from macrec_core.ranking import together
     from macrec_core.recommendations import figures, recommendations_table
     from macrec_core.yardsticks import random_metrics, rank_by_oracle, rank_by_yardsticks

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 from ruamel.yaml import YAML
 
-from macrec_core.params import load_params
+from macrec_core.params.loading import load_params
 
 # As the stages have it, and read when torch loads OpenMP: threads that spin for long make a busy
 # machine crawl.

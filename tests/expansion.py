@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from itertools import product
 from typing import Any
 
-from macrec_core.params import Params
+from macrec_core.params.whole import Params
 
 _AXIS = re.compile(r"\$\{(\w+)\}")
 

@@ -19,7 +19,6 @@ PLUMBING = {
         "files",
         "lookahead",
         "memory",
-        "params",
         "progress",
         "schemas",
     )
@@ -33,10 +32,14 @@ def code_of_stage(stage: str) -> set[str]:
     while waiting:
         for path in _imports(waiting.pop()):
             name = path.relative_to(ROOT).as_posix()
-            if name not in found and name not in PLUMBING:
+            if name not in found and not _is_plumbing(name):
                 found.add(name)
                 waiting.append(path)
     return found
+
+
+def _is_plumbing(name: str) -> bool:
+    return name in PLUMBING or name.startswith("macrec_core/params/")
 
 
 def _imports(path: Path) -> set[Path]:

@@ -21,7 +21,10 @@ import torch
 from macrec_core.checkpoints import Checkpoints
 from macrec_core.encoders import encode_texts, shards
 from macrec_core.errors import LostContactError, MacrecError
-from macrec_core.params import EvalParams, GrParams, MiniLMEncoder, QuantParams
+from macrec_core.params.data import MiniLMEncoder
+from macrec_core.params.evaluation import EvalParams
+from macrec_core.params.quantizer import QuantParams
+from macrec_core.params.recommender import GrParams
 from macrec_core.processes import Processes
 from macrec_core.quantization.training import QuantizerData, train_quantizer
 from macrec_core.ranking import Cases
@@ -147,7 +150,7 @@ def loss_of(rows):
 
 def main(folder: Path) -> None:
     """Be one process: work, and then see another one go."""
-    from macrec_core.params import RuntimeParams
+    from macrec_core.params.whole import RuntimeParams
     from macrec_core.runtime import start
 
     params = RuntimeParams(

@@ -16,7 +16,7 @@ from macrec_core.runtime import Runtime, generator, sent
 
 if TYPE_CHECKING:
     from macrec_core.checkpoints import Checkpoints
-    from macrec_core.params import SequentialParams
+    from macrec_core.params.baselines import SequentialParams
 
 # A batch passes in so many parts of like length, which saves most of the filler.
 _PARTS = 4

@@ -19,7 +19,7 @@ from macrec_core.baselines.model import NextItemModel
 from macrec_core.baselines.transformer import Block, Shape, attend, ended
 
 if TYPE_CHECKING:
-    from macrec_core.params import MISSRecSpec
+    from macrec_core.params.baselines import MISSRecSpec
 
 
 class InterestDecoderBlock(nn.Module):

@@ -18,7 +18,7 @@ from macrec_core.runtime import Runtime
 
 if TYPE_CHECKING:
     from macrec_core.checkpoints import Checkpoints
-    from macrec_core.params import SequentialParams
+    from macrec_core.params.baselines import SequentialParams
     from macrec_core.progress import Progress
 
 

@@ -19,7 +19,7 @@ from macrec_core.baselines.transformer import Shape, ended
 from macrec_core.runtime import sent
 
 if TYPE_CHECKING:
-    from macrec_core.params import S3RecSpec
+    from macrec_core.params.baselines import S3RecSpec
 
 
 class S3Rec(SASRec):

@@ -24,7 +24,7 @@ from macrec_core.baselines.transformer import Shape
 from macrec_core.errors import MacrecError
 
 if TYPE_CHECKING:
-    from macrec_core.params import BaselineSpec, SequentialParams
+    from macrec_core.params.baselines import BaselineSpec, SequentialParams
 
 _CONFIG, _WEIGHTS = "config.json", "model.safetensors"
 
@@ -104,7 +104,7 @@ def load_model(folder: Path, features: ItemFeatures) -> NextItemModel:
 def _read_config(folder: Path) -> tuple[BaselineSpec, SequentialParams, dict[str, Any]]:
     from pydantic import TypeAdapter
 
-    from macrec_core.params import BaselineSpec, SequentialParams
+    from macrec_core.params.baselines import BaselineSpec, SequentialParams
 
     try:
         config = json.loads((folder / _CONFIG).read_text())

@@ -26,7 +26,7 @@ from macrec_core.catalog.metadata import (
 )
 from macrec_core.catalog.source import Base
 from macrec_core.errors import MacrecError
-from macrec_core.params import ImageParams
+from macrec_core.params.data import ImageParams
 from macrec_core.progress import Progress
 from macrec_core.schemas import IMAGE_FAILURES, RAW_IMAGES
 

@@ -31,7 +31,7 @@ from macrec_core.catalog.published import (
     read_sequences,
 )
 from macrec_core.errors import MacrecError
-from macrec_core.params import FilterParams
+from macrec_core.params.data import FilterParams
 from macrec_core.schemas import IMAGES, RAW_IMAGES
 
 log = logging.getLogger(__name__)

@@ -19,7 +19,7 @@ from macrec_core.catalog.published import (
     uncompressed,
 )
 from macrec_core.errors import MacrecError
-from macrec_core.params import PublishedSource
+from macrec_core.params.data import PublishedSource
 
 log = logging.getLogger(__name__)
 

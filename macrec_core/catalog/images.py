@@ -15,7 +15,7 @@ import pyarrow as pa
 from PIL import Image
 
 from macrec_core.errors import MacrecError
-from macrec_core.params import ImageParams
+from macrec_core.params.data import ImageParams
 from macrec_core.progress import Progress
 from macrec_core.schemas import IMAGE_FAILURES, RAW_IMAGES
 

@@ -22,7 +22,7 @@ from macrec_core.catalog.filtering import MIN_SEQUENCE
 from macrec_core.catalog.manifest import RawContents, describe_file
 from macrec_core.catalog.published import Sequences, read_item_records, text_of, uncompressed
 from macrec_core.errors import MacrecError
-from macrec_core.params import MiniOneRecSource
+from macrec_core.params.data import MiniOneRecSource
 
 _COLUMNS = ("user_id", "history_item_id", "item_id")
 

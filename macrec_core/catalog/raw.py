@@ -15,7 +15,7 @@ from macrec_core.catalog.minionerec import gather_minionerec
 from macrec_core.catalog.sample import CATEGORY, TRUTH, write_sample
 from macrec_core.catalog.source import LocalBase, is_url
 from macrec_core.errors import MacrecError
-from macrec_core.params import (
+from macrec_core.params.data import (
     AmazonSource,
     DatasetSpec,
     ImageParams,

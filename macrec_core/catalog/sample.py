@@ -42,7 +42,7 @@ from macrec_core.catalog.sample_world import (
     build_oracle,
     draw_purchases,
 )
-from macrec_core.params import SampleSource
+from macrec_core.params.data import SampleSource
 from macrec_core.progress import Progress, Silent
 
 CATEGORY = "Sample"

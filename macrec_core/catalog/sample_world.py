@@ -13,7 +13,7 @@ import numpy as np
 
 from macrec_core.catalog.oracle import NO_ITEM, Floats, Ints, Oracle, Texts
 from macrec_core.errors import MacrecError
-from macrec_core.params import SampleSource
+from macrec_core.params.data import SampleSource
 
 INSTRUMENTS = ("guitar", "drum", "keyboard", "violin", "saxophone", "trumpet", "microphone")
 ACCESSORIES = ("strings", "pedal", "drumsticks", "stand", "bow", "reed", "mouthpiece", "cable")

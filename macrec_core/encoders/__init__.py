@@ -10,7 +10,7 @@ from pathlib import Path
 
 from macrec_core.artifacts import read_artifact
 from macrec_core.encoders.encoded import Encoded
-from macrec_core.params import (
+from macrec_core.params.data import (
     CollabEncoder,
     CooccurrenceSvdEncoder,
     EfficientNetEncoder,

@@ -20,7 +20,7 @@ from macrec_core.encoders.encoded import Encoded
 from macrec_core.encoders.fields import check_fields, field_texts
 from macrec_core.encoders.pictures import check_images, image_chunks, pictures
 from macrec_core.errors import MacrecError
-from macrec_core.params import HsvHogEncoder, TfidfEncoder
+from macrec_core.params.data import HsvHogEncoder, TfidfEncoder
 from macrec_core.progress import Progress
 from macrec_core.schemas import ITEMS
 

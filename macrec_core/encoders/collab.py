@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 from macrec_core.artifacts import read_artifact
 from macrec_core.encoders.encoded import Encoded
 from macrec_core.errors import MacrecError
-from macrec_core.params import CooccurrenceSvdEncoder
+from macrec_core.params.data import CooccurrenceSvdEncoder
 from macrec_core.schemas import INTERACTIONS
 
 # Of the randomised SVD: enough that the smallest axes too come out to many digits.

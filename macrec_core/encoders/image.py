@@ -15,7 +15,7 @@ from macrec_core.encoders.pictures import check_images, image_chunks, pictures
 from macrec_core.encoders.shards import Shards, run_folder
 from macrec_core.lookahead import ahead
 from macrec_core.memory import out_of_memory_names
-from macrec_core.params import EfficientNetEncoder, TimmEncoder
+from macrec_core.params.data import EfficientNetEncoder, TimmEncoder
 from macrec_core.progress import Progress
 from macrec_core.runtime import Runtime
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from macrec_core.encoders import embedded, lite0
 from macrec_core.encoders.weights import weights_sha256
 from macrec_core.errors import MacrecError
-from macrec_core.params import EfficientNetEncoder, TimmEncoder
+from macrec_core.params.data import EfficientNetEncoder, TimmEncoder
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from macrec_core.encoders.text_models import TextModel, load
 from macrec_core.errors import MacrecError
 from macrec_core.lookahead import ahead
 from macrec_core.memory import out_of_memory_names
-from macrec_core.params import HuggingFaceTextEncoder, MiniLMEncoder
+from macrec_core.params.data import HuggingFaceTextEncoder, MiniLMEncoder
 from macrec_core.progress import Progress
 from macrec_core.runtime import Runtime
 from macrec_core.schemas import ITEMS

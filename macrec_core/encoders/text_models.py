@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from macrec_core.encoders import embedded
 from macrec_core.encoders.weights import weights_sha256
 from macrec_core.errors import MacrecError
-from macrec_core.params import HuggingFaceTextEncoder, MiniLMEncoder
+from macrec_core.params.data import HuggingFaceTextEncoder, MiniLMEncoder
 
 Rows = list[list[int]]
 

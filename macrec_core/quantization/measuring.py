@@ -15,7 +15,7 @@ from macrec_core.quantization.residual import Quantized
 from macrec_core.quantization.rqvae import CrossModalRQVAE
 
 if TYPE_CHECKING:
-    from macrec_core.params import QuantParams
+    from macrec_core.params.quantizer import QuantParams
 
 log = logging.getLogger(__name__)
 

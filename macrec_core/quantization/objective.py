@@ -18,7 +18,7 @@ from macrec_core.quantization.rqvae import CrossModalRQVAE
 from macrec_core.runtime import sent
 
 if TYPE_CHECKING:
-    from macrec_core.params import QuantParams
+    from macrec_core.params.quantizer import QuantParams
 
 
 @dataclass(frozen=True)

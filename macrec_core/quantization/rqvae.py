@@ -18,7 +18,7 @@ from macrec_core.errors import MacrecError
 from macrec_core.quantization.residual import Quantized, ResidualQuantizer
 
 if TYPE_CHECKING:
-    from macrec_core.params import QuantParams
+    from macrec_core.params.quantizer import QuantParams
 
 
 class ModalityRQVAE(nn.Module):
@@ -133,7 +133,7 @@ def load_rqvae(folder: Path) -> tuple[CrossModalRQVAE, QuantParams]:
     Raises:
         MacrecError: a file is missing or does not fit the other.
     """
-    from macrec_core.params import QuantParams
+    from macrec_core.params.quantizer import QuantParams
 
     try:
         config = json.loads((folder / "config.json").read_text())

@@ -22,7 +22,7 @@ from macrec_core.runtime import Runtime, generator, sent
 
 if TYPE_CHECKING:
     from macrec_core.checkpoints import Checkpoints
-    from macrec_core.params import QuantParams
+    from macrec_core.params.quantizer import QuantParams
     from macrec_core.progress import Progress
 
 log = logging.getLogger(__name__)

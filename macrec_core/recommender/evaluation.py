@@ -23,7 +23,7 @@ from macrec_core.recommender.trie import Trie
 from macrec_core.runtime import Runtime, sent
 
 if TYPE_CHECKING:
-    from macrec_core.params import EvalParams
+    from macrec_core.params.evaluation import EvalParams
     from macrec_core.progress import Progress
 
 

@@ -25,7 +25,7 @@ from macrec_core.runtime import Runtime, generator
 
 if TYPE_CHECKING:
     from macrec_core.checkpoints import Checkpoints
-    from macrec_core.params import GrParams
+    from macrec_core.params.recommender import GrParams
     from macrec_core.progress import Progress
 
 log = logging.getLogger(__name__)

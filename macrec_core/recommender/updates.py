@@ -20,7 +20,7 @@ from macrec_core.recommender.t5 import T5, Mode
 from macrec_core.runtime import Runtime, generator, sent
 
 if TYPE_CHECKING:
-    from macrec_core.params import GrParams
+    from macrec_core.params.recommender import GrParams
 
 # Reading a loss makes the CPU wait for a GPU; so many updates share one wait there.
 _UPDATES_A_LOOK = 20

@@ -8,7 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from macrec_core.errors import MacrecError
-from macrec_core.params import Params, SweepParams, validate_params
+from macrec_core.params.evaluation import SweepParams
+from macrec_core.params.loading import validate_params
+from macrec_core.params.whole import Params
 
 Value = int | float
 # Section and key that a sweep sets; those of the weights a level are `_weights`' work.

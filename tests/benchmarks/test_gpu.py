@@ -29,7 +29,10 @@ from benchmarks.gpu_settings import Runtime as RuntimeSettings
 from benchmarks.measure import Row
 from benchmarks.operations import flops_of_example
 from macrec_core.errors import MacrecError
-from macrec_core.params import EvalParams, GrParams, QuantParams, load_params
+from macrec_core.params.evaluation import EvalParams
+from macrec_core.params.loading import load_params
+from macrec_core.params.quantizer import QuantParams
+from macrec_core.params.recommender import GrParams
 from macrec_core.recommender import t5
 from macrec_core.recommender.losses import next_token_loss
 from macrec_core.recommender.packing import Sequences

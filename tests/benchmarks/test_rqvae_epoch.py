@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from benchmarks import rqvae_epoch
-from macrec_core.params import QuantParams
+from macrec_core.params.quantizer import QuantParams
 from macrec_core.quantization.objective import objective
 
 WIDTHS = {"text": 9, "image": 5}

@@ -8,7 +8,7 @@ import pytest
 from expansion import stage_names
 from ruamel.yaml import YAML
 
-from macrec_core.params import load_params
+from macrec_core.params.loading import load_params
 
 
 def tables_of(text):

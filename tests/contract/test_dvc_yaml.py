@@ -16,7 +16,8 @@ from expansion import stage_names
 from imports import code_of_stage
 from ruamel.yaml import YAML
 
-from macrec_core.params import EvalParams, load_params
+from macrec_core.params.evaluation import EvalParams
+from macrec_core.params.loading import load_params
 
 ROOT = Path(__file__).resolve().parents[2]
 DECLARED: dict[str, dict[str, Any]] = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]

@@ -33,7 +33,7 @@ for package in ("macrec_core.quantization", "macrec_core.recommender"):
             importlib.import_module(module.name)
         except ImportError as error:
             broken[module.name] = str(error)
-for name in ("macrec_core.params", "macrec_core.artifacts", "macrec_core.schemas"):
+for name in ("macrec_core.params.section", "macrec_core.artifacts", "macrec_core.schemas"):
     if name in sys.modules:
         broken[name] = "is imported"
 print(json.dumps(broken))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from macrec_core.params import load_params, read_params
+from macrec_core.params.loading import load_params, read_params
 from macrec_core.sweeps.commands import NAMES, sweep_commands
 
 ROOT = Path(__file__).resolve().parents[2]

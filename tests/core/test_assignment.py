@@ -8,7 +8,7 @@ import torch
 
 from macrec_core.assignment import assign_ids, numbered
 from macrec_core.errors import MacrecError
-from macrec_core.params import QuantParams
+from macrec_core.params.quantizer import QuantParams
 from macrec_core.quantization.measuring import encode_items
 from macrec_core.quantization.rqvae import CrossModalRQVAE
 

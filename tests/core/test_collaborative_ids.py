@@ -13,7 +13,7 @@ from scipy.sparse import csr_array
 
 from macrec_core.collaborative_ids import cluster_items, cooccurrence
 from macrec_core.errors import MacrecError
-from macrec_core.params import CollaborativeIdParams
+from macrec_core.params.quantizer import CollaborativeIdParams
 
 
 def settings_of(num_clusters, max_leaf, max_levels=15):

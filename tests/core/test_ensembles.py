@@ -8,7 +8,7 @@ import pytest
 from macrec_core.artifacts import write_artifact
 from macrec_core.ensembles import unite
 from macrec_core.errors import MacrecError
-from macrec_core.params import EnsembleMember, EnsembleSpec
+from macrec_core.params.evaluation import EnsembleMember, EnsembleSpec
 from macrec_core.ranking import Cases, Evaluation, Ranking
 from macrec_core.recommendations import read_list, recommendations_table
 from macrec_core.schemas import RECOMMENDATIONS

@@ -15,7 +15,7 @@ from macrec_core.id_table import (
     scaled,
     write_ids,
 )
-from macrec_core.params import VisualParams
+from macrec_core.params.quantizer import VisualParams
 
 # Five items; 0 and 3 collide before reassignment.
 NEAREST = np.array([[0, 1], [0, 2], [3, 1], [0, 1], [2, 2]], np.int32)

@@ -11,7 +11,7 @@ from macrec_core.artifacts import write_artifact
 from macrec_core.catalog.cleaning import clean_categories
 from macrec_core.errors import MacrecError
 from macrec_core.item_features import embedding_files, item_attributes, read_features
-from macrec_core.params import MISSRecSpec, SASRecSpec
+from macrec_core.params.baselines import MISSRecSpec, SASRecSpec
 
 ROWS = [
     ("Casio", "Instruments, Keys"),

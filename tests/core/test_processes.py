@@ -15,7 +15,7 @@ from macrec_core import processes as processes_module
 from macrec_core.artifacts import write_artifact
 from macrec_core.encoders import shards
 from macrec_core.errors import MacrecError
-from macrec_core.params import RuntimeParams
+from macrec_core.params.whole import RuntimeParams
 from macrec_core.processes import ALONE, Processes, joined
 from macrec_core.quantization.training import QuantizerData
 from macrec_core.ranking import ENSEMBLE

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from macrec_core.errors import MacrecError
-from macrec_core.params import PseudoLabelParams
+from macrec_core.params.data import PseudoLabelParams
 from macrec_core.pseudo_labels import cluster
 
 

@@ -7,7 +7,7 @@ import torch
 
 from macrec_core import runtime as runtime_module
 from macrec_core.errors import MacrecError
-from macrec_core.params import RuntimeParams
+from macrec_core.params.whole import RuntimeParams
 from macrec_core.runtime import (
     Runtime,
     code_files,

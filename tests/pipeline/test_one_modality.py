@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from macrec_core.params import load_params
+from macrec_core.params.loading import load_params
 
 STAGES = {
     "download@sample", "filter@sample", "yardsticks@sample", "embed@sample-text",

@@ -16,7 +16,7 @@ import typer
 from typer.testing import CliRunner
 
 from macrec_core.errors import LostContactError, MacrecError
-from macrec_core.params import RuntimeParams
+from macrec_core.params.whole import RuntimeParams
 from stages import launch
 from stages.console import Console, OneLineErrors
 from stages.launch import share_work
@@ -182,7 +182,7 @@ time.sleep(60)
 """
     script = f"""
 import sys
-from macrec_core.params import RuntimeParams
+from macrec_core.params.whole import RuntimeParams
 from stages import launch
 from stages.console import Console, OneLineErrors
 launch._command = lambda: [sys.executable, "-c", {worker!r}]

@@ -22,7 +22,7 @@ LOADED = """
 import json, sys
 exec(sys.argv[1])
 if "start" in globals():
-    from macrec_core.params import load_params
+    from macrec_core.params.loading import load_params
     start(load_params(Path("presets/sample.yaml")).runtime)
 print(json.dumps(sorted(sys.modules)))
 """

@@ -20,7 +20,7 @@ from macrec_core.baselines.histories import (
 )
 from macrec_core.baselines.saved import new_model
 from macrec_core.cases import cases_of, training_sequences
-from macrec_core.params import BaselineSpec
+from macrec_core.params.baselines import BaselineSpec
 from macrec_core.runtime import generator
 
 SPECS = {

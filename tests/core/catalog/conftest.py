@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from macrec_core.params import ImageParams
+from macrec_core.params.data import ImageParams
 
 
 def jpeg(colour="red", size=(8, 8)) -> bytes:

@@ -13,7 +13,7 @@ from macrec_core.catalog.amazon import release_name
 from macrec_core.catalog.http import Retry
 from macrec_core.catalog.raw import Places, write_raw
 from macrec_core.errors import MacrecError
-from macrec_core.params import AmazonSource
+from macrec_core.params.data import AmazonSource
 from macrec_core.schemas import IMAGE_FAILURES, RAW_IMAGES
 
 RATINGS = "/categoryFilesSmall/Toys.csv"

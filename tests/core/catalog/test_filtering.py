@@ -16,7 +16,7 @@ from macrec_core.artifacts import write_artifact, write_json
 from macrec_core.catalog.catalogue import build_catalogue
 from macrec_core.catalog.filtering import codes, k_core, leave_one_out, read_ratings
 from macrec_core.errors import MacrecError
-from macrec_core.params import FilterParams
+from macrec_core.params.data import FilterParams
 from macrec_core.schemas import IMAGES, INTERACTIONS, ITEMS, RAW_IMAGES, USERS
 
 

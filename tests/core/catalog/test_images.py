@@ -11,7 +11,7 @@ from PIL import Image
 from macrec_core.artifacts import read_artifact, write_artifact
 from macrec_core.catalog.images import ImageError, collect_images, decode_image
 from macrec_core.errors import MacrecError
-from macrec_core.params import ImageParams
+from macrec_core.params.data import ImageParams
 from macrec_core.progress import Silent
 from macrec_core.schemas import IMAGE_FAILURES, RAW_IMAGES
 

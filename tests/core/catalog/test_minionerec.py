@@ -14,7 +14,7 @@ from macrec_core.catalog.catalogue import build_catalogue
 from macrec_core.catalog.minionerec import rebuilt_sequences
 from macrec_core.catalog.raw import Places, write_raw
 from macrec_core.errors import MacrecError
-from macrec_core.params import FilterParams, MiniOneRecSource
+from macrec_core.params.data import FilterParams, MiniOneRecSource
 
 FILTER = FilterParams(k_core=5, max_bad_lines=0)
 HEADER = ["user_id", "history_item_title", "item_title", "history_item_id", "item_id"]

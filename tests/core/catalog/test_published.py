@@ -19,7 +19,7 @@ from macrec_core.catalog.published import (
 )
 from macrec_core.catalog.raw import Places, write_raw
 from macrec_core.errors import MacrecError
-from macrec_core.params import FilterParams, PublishedSource
+from macrec_core.params.data import FilterParams, PublishedSource
 
 FILTER = FilterParams(k_core=5, max_bad_lines=0)
 

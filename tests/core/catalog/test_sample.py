@@ -29,7 +29,7 @@ from macrec_core.catalog.sample_world import (
     habit_matrix,
 )
 from macrec_core.errors import MacrecError
-from macrec_core.params import SampleSource
+from macrec_core.params.data import SampleSource
 
 TINY = SampleSource(source="sample", num_items=60, num_users=80, image_size=32, seed=7)
 FULL = SampleSource(source="sample", num_items=520, num_users=1500, image_size=32, seed=0)
@@ -148,7 +148,7 @@ def test_another_process_with_another_hash_seed_writes_the_same_bytes(tiny, tmp_
     code = (
         "import sys; from pathlib import Path;"
         "from macrec_core.catalog.sample import write_sample;"
-        "from macrec_core.params import SampleSource;"
+        "from macrec_core.params.data import SampleSource;"
         "write_sample(Path(sys.argv[1]), SampleSource.model_validate_json(sys.argv[2]));"
         "assert 'torch' not in sys.modules"
     )

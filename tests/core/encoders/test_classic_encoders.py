@@ -6,7 +6,7 @@ from PIL import Image, ImageDraw
 
 from macrec_core.encoders import encode_images, encode_texts
 from macrec_core.errors import MacrecError
-from macrec_core.params import HsvHogEncoder, TfidfEncoder
+from macrec_core.params.data import HsvHogEncoder, TfidfEncoder
 
 ROWS = [
     ("red guitar", "maple neck"),

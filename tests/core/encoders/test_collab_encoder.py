@@ -13,7 +13,7 @@ from macrec_core.encoders import encode_interactions
 from macrec_core.encoders.collab import shifted_ppmi
 from macrec_core.encoders.encoded import write_embeddings
 from macrec_core.errors import MacrecError
-from macrec_core.params import CooccurrenceSvdEncoder, PublishedEmbedding
+from macrec_core.params.data import CooccurrenceSvdEncoder, PublishedEmbedding
 from macrec_core.schemas import INTERACTIONS
 
 

@@ -11,7 +11,7 @@ from macrec_core.artifacts import read_artifact
 from macrec_core.encoders import embedded, encode_images, image, image_models
 from macrec_core.encoders.lite0 import preprocessed
 from macrec_core.errors import MacrecError
-from macrec_core.params import EfficientNetEncoder, TimmEncoder
+from macrec_core.params.data import EfficientNetEncoder, TimmEncoder
 from macrec_core.runtime import Runtime
 from macrec_core.schemas import IMAGES
 

@@ -7,7 +7,7 @@ from macrec_core.artifacts import read_embeddings
 from macrec_core.encoders import encode_images, encode_texts
 from macrec_core.encoders.encoded import Encoded, write_embeddings
 from macrec_core.errors import MacrecError
-from macrec_core.params import PublishedEmbedding
+from macrec_core.params.data import PublishedEmbedding
 
 PUBLISHED = PublishedEmbedding(encoder="published")
 

@@ -13,7 +13,7 @@ from imports import code_of_stage
 from macrec_core.encoders import encode_texts, shards, text
 from macrec_core.encoders.shards import Shards, run_folder
 from macrec_core.errors import MacrecError
-from macrec_core.params import HuggingFaceTextEncoder
+from macrec_core.params.data import HuggingFaceTextEncoder
 from macrec_core.processes import ALONE, Processes
 from macrec_core.runtime import Runtime
 

@@ -10,7 +10,7 @@ from macrec_core.encoders import embedded, encode_texts
 from macrec_core.encoders import text as text_encoders
 from macrec_core.encoders.text_models import load_huggingface, load_minilm
 from macrec_core.errors import MacrecError
-from macrec_core.params import HuggingFaceTextEncoder, MiniLMEncoder
+from macrec_core.params.data import HuggingFaceTextEncoder, MiniLMEncoder
 from macrec_core.runtime import Runtime
 
 ROWS = [

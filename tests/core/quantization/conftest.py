@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from macrec_core.params import QuantParams
+from macrec_core.params.quantizer import QuantParams
 from macrec_core.quantization.training import QuantizerData
 
 SECTION = {

@@ -7,7 +7,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from macrec_core.errors import MacrecError
-from macrec_core.params import Params
+from macrec_core.params.whole import Params
 from macrec_core.sweeps.commands import NAMES, experiment_name, grid_of, sweep_commands
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -1,0 +1,158 @@
+"""Rules between sections of params.yaml, each broken one a line `name=value: rule`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from macrec_core.params.baselines import (
+    BERT4RecSpec,
+    SASRecSpec,
+    STAMPSpec,
+    modalities_read,
+)
+from macrec_core.params.data import PublishedSource
+from macrec_core.params.whole import RESERVED_NAMES, Params
+from macrec_core.ranking import ENSEMBLE, YARDSTICKS
+
+
+def axis_problems(params: Params) -> list[str]:
+    """Of the lists that span the runs, and of names."""
+    problems = []
+    axes: dict[str, list[Any]] = {
+        "datasets": params.datasets,
+        "variants": params.variants,
+        "baselines": params.baselines,
+        "multimodal_baselines": params.multimodal_baselines,
+        "ensembles": params.ensembles,
+        "seeds": params.seeds,
+        "modalities": params.modalities,
+    }
+    for name, values in axes.items():
+        if len(set(values)) != len(values):
+            problems.append(f"{name}={values}: a value occurs twice; name each once")
+    if not params.variants and not params.baselines and not params.multimodal_baselines:
+        problems.append(
+            "variants=[], baselines=[], multimodal_baselines=[]: nothing to train; name one"
+        )
+    for axis, specs in (
+        ("dataset", params.dataset_specs),
+        ("variant", params.variant_specs),
+        ("baseline", params.baseline_specs),
+        ("multimodal_baseline", params.baseline_specs),
+        ("ensemble", params.ensemble_specs),
+    ):
+        problems += [
+            f"{axis}s={name}: has no entry in {axis.removeprefix('multimodal_')}_specs; add one"
+            for name in axes[f"{axis}s"]
+            if name not in specs
+        ]
+    multimodal = params.multimodal_baselines
+    for axis, others in (
+        ("baselines", [*params.variants, *multimodal]),
+        ("multimodal_baselines", [*params.variants, *params.baselines]),
+        ("ensembles", [*params.variants, *params.baselines, *multimodal]),
+    ):
+        problems += [
+            f"{axis}={name}: {reason}; use another name"
+            for name in axes[axis]
+            for reason in _taken(name, others)
+        ]
+    problems += _multimodal_problems(params)
+    if sorted(params.learned_datasets + params.imported_datasets) != sorted(params.datasets):
+        problems.append(
+            f"datasets={params.datasets}: each must stand in exactly one of learned_datasets "
+            f"({params.learned_datasets}) and imported_datasets ({params.imported_datasets})"
+        )
+    for name in params.imported_datasets:
+        spec = params.dataset_specs.get(name)
+        if spec is not None and not (isinstance(spec, PublishedSource) and spec.index_files):
+            problems.append(
+                f"imported_datasets={name}: needs source 'published' with index_files; "
+                "otherwise list it in learned_datasets"
+            )
+    return problems
+
+
+def _taken(name: str, others: Sequence[str]) -> list[str]:
+    """Why a recommender may not have a name: rows and folders go by it."""
+    reasons = ["another recommender has it too"] if name in others else []
+    return reasons + (["it is taken in the report"] if name in RESERVED_NAMES else [])
+
+
+def ensemble_problems(params: Params) -> list[str]:
+    """Members of the ensembles that run, which must run as well."""
+    problems = []
+    for name in params.ensembles:
+        spec = params.ensemble_specs.get(name)
+        for member in spec.members if spec is not None else ():
+            what = f"ensemble_specs.{name}.members: source {member.source!r}, list {member.list!r}"
+            if member.source in params.variants:
+                variant = params.variant_specs.get(member.source)
+                lists = [*(variant.modalities if variant else ()), ENSEMBLE]
+            elif member.source in {*params.baselines, *YARDSTICKS}:
+                lists = [member.source]
+            elif member.source in params.multimodal_baselines:
+                lists = [member.source]
+                if params.imported_datasets:
+                    problems.append(
+                        f"{what}: runs on learned_datasets alone, and ensembles run on "
+                        f"imported_datasets={params.imported_datasets} too; remove either"
+                    )
+            else:
+                problems.append(
+                    f"{what}: the source is neither in variants nor in baselines, nor one of "
+                    f"{list(YARDSTICKS)}; add it there or remove it here"
+                )
+                continue
+            if member.list not in lists:
+                problems.append(f"{what}: the source's lists are {lists}; name one of them")
+    return problems
+
+
+def _multimodal_problems(params: Params) -> list[str]:
+    """Which list a baseline belongs into, and whether what it reads is made."""
+    problems = []
+    for axis, wanted in (("baselines", False), ("multimodal_baselines", True)):
+        for name in getattr(params, axis):
+            spec = params.baseline_specs.get(name)
+            if spec is None:
+                continue
+            read = modalities_read(spec)
+            if bool(read) != wanted:
+                reads, other = ("no", "baselines") if wanted else ("the", "multimodal_baselines")
+                problems.append(
+                    f"{axis}={name}: model {spec.model!r} reads {reads} embeddings of the items; "
+                    f"list it in {other}"
+                )
+            unknown = [m for m in read if m not in params.modalities]
+            if unknown:
+                problems.append(
+                    f"baseline_specs.{name}.modalities={read}: {unknown} not in "
+                    f"modalities={list(params.modalities)}; add them there or remove them here"
+                )
+    if params.multimodal_baselines and not params.learned_datasets:
+        problems.append(
+            f"multimodal_baselines={params.multimodal_baselines}: they run on learned_datasets, "
+            "of which there are none; name one or empty the list"
+        )
+    return problems
+
+
+def baseline_problems(params: Params) -> list[str]:
+    """Of baselines with what they change of `sequential`."""
+    problems = []
+    for name, spec in params.baseline_specs.items():
+        width = params.sequential_of(name).hidden_size
+        if isinstance(spec, SASRecSpec | BERT4RecSpec) and width % spec.num_heads:
+            problems.append(
+                f"baseline_specs.{name}.num_heads={spec.num_heads}: must divide "
+                f"sequential.hidden_size={width}; change either"
+            )
+        if isinstance(spec, STAMPSpec):
+            problems += [
+                f"baseline_specs.{name}.sequential.{knob}: STAMP has no such size; remove it"
+                for knob in ("num_layers", "inner_size")
+                if knob in spec.sequential
+            ]
+    return problems

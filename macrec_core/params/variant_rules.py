@@ -1,0 +1,106 @@
+"""Rules of variants, each broken one a line `name=value: rule`."""
+
+from __future__ import annotations
+
+from macrec_core.params.data import CooccurrenceSvdEncoder
+from macrec_core.params.section import COLLABORATIVE, MAX_LEVELS
+from macrec_core.params.whole import RESERVED_NAMES, Params
+
+
+def variant_problems(params: Params) -> list[str]:
+    """Of the variants that run: names, modalities, tasks."""
+    problems = []
+    for name in params.variants:
+        if name in RESERVED_NAMES:
+            problems.append(
+                f"variants={name}: the name stands for a yardstick in the report; use another"
+            )
+        spec = params.variant_specs.get(name)
+        if spec is None:
+            continue
+        unknown = [m for m in spec.modalities if m not in params.modalities]
+        if unknown and name in params.quantized_variants:
+            problems.append(
+                f"variant_specs.{name}.modalities={spec.modalities}: {unknown} not in "
+                f"modalities={list(params.modalities)}; add them there or remove them here"
+            )
+        tasks = spec.seq2seq.get("tasks", params.seq2seq.tasks)
+        aligned = [task for task in tasks if task != "recommend"]
+        if aligned and len(spec.modalities) < 2:
+            problems.append(
+                f"variant_specs.{name}.seq2seq.tasks={tasks}: {aligned} need two modalities, the "
+                f"variant has {spec.modalities}; give it tasks: [recommend]"
+            )
+    return problems
+
+
+def unquantized_problems(params: Params) -> list[str]:
+    """Rules of the lists that say where a variant's IDs come from."""
+    problems = []
+    unquantized = params.clustered_variants + params.visual_variants
+    if sorted(params.quantized_variants + unquantized) != sorted(params.variants):
+        problems.append(
+            f"variants={params.variants}: each must stand in exactly one of quantized_variants "
+            f"({params.quantized_variants}), clustered_variants ({params.clustered_variants}) "
+            f"and visual_variants ({params.visual_variants})"
+        )
+    for name in unquantized:
+        spec = params.variant_specs.get(name)
+        if spec is not None and spec.modalities != [COLLABORATIVE]:
+            problems.append(
+                f"variant_specs.{name}.modalities={spec.modalities}: IDs of clustered interactions "
+                f"are [{COLLABORATIVE}]; set that or list the variant in quantized_variants"
+            )
+    if params.visual_variants and params.imported_datasets:
+        problems.append(
+            f"visual_variants={params.visual_variants}: need image embeddings, which "
+            f"imported_datasets={params.imported_datasets} have none of; empty either"
+        )
+    if params.visual_variants and "image" not in params.modalities:
+        problems.append(
+            f"visual_variants={params.visual_variants}: need 'image' in "
+            f"modalities={list(params.modalities)}; add it or empty visual_variants"
+        )
+    return problems
+
+
+def letter_problems(params: Params) -> list[str]:
+    """What LETTER's terms ask for, of the variants that run and have them."""
+    problems = []
+    encoder = params.embed.collab
+    for name in params.quantized_variants:
+        quant = params.quant_of(name)
+        if quant.lambda_diversity and 2 * quant.diversity_clusters > quant.codebook_size:
+            problems.append(
+                f"variants={name}: its quant.diversity_clusters={quant.diversity_clusters} must be "
+                f"at most half of quant.codebook_size={quant.codebook_size}, so that every code "
+                "has another in its cluster; lower it"
+            )
+        if not quant.lambda_collab:
+            continue
+        prefix = f"variants={name}: its quant.lambda_collab={quant.lambda_collab}"
+        if "collab" not in params.modalities:
+            problems.append(
+                f"{prefix} needs collaborative embeddings, but modalities={params.modalities} "
+                "lacks 'collab'; add it"
+            )
+        if isinstance(encoder, CooccurrenceSvdEncoder) and encoder.width != quant.latent_dim:
+            problems.append(
+                f"{prefix} compares latents of width quant.latent_dim={quant.latent_dim} with "
+                f"embeddings of embed.collab.width={encoder.width}; make them equal"
+            )
+    return problems
+
+
+def level_problems(params: Params) -> list[str]:
+    """Of the number of levels with the one that `ids.conflicts` may add."""
+    problems = []
+    for name in params.quantized_variants:
+        levels = params.quant_of(name).num_levels
+        if params.ids_of(name).conflicts == "extra_level" and levels == MAX_LEVELS:
+            problems.append(
+                f"variants={name}: quant.num_levels={levels} and one more by "
+                f"ids.conflicts='extra_level' are above the {MAX_LEVELS} that an ID may have; "
+                "lower quant.num_levels"
+            )
+    return problems
