@@ -14,7 +14,7 @@ STAGES = {
     "pseudo_labels@sample", "train_rqvae@sample-tiger-0", "assign_sids@sample-tiger-0",
     "build_seq2seq@sample-tiger-0", "train_gr@sample-tiger-0", "evaluate@sample-tiger-0",
     "train_baseline@sample-sasrec-0", "evaluate_baseline@sample-sasrec-0", "report",
-    "significance@sample", "plot_embeddings@sample",
+    "ensembles@sample", "significance@sample", "plot_embeddings@sample",
 }  # fmt: skip
 
 
@@ -24,7 +24,7 @@ def texts(clone):
     yaml, path = YAML(), clone.path / "params.yaml"
     before = path.read_bytes()
     params = yaml.load(path)
-    params["modalities"] = ["text"]
+    params["modalities"], params["ensembles"] = ["text"], []
     for axis in ("variants", "quantized_variants"):
         params[axis] = ["tiger"]
     yaml.dump(params, path)

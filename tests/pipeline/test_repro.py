@@ -72,7 +72,7 @@ def test_one_changed_parameter_changes_one_experiment_and_not_the_workspace(repr
         f"{stage}@sample-{variant}-0"
         for stage in ("train_gr", "evaluate")
         for variant in ("macrec", "tiger")
-    } | {"significance@sample", "report"}
+    } | {"ensembles@sample", "significance@sample", "report"}
     assert _modified(reproduced.path) == before
     differences = json.loads(
         reproduced.dvc(
