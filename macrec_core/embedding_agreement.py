@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 if TYPE_CHECKING:
     from macrec_core.params.evaluation import EmbeddingPlotParams
@@ -93,7 +94,9 @@ def neighbours_alike(
     alike = {name: [0.0, 0] for name in attributes}
     for start in range(0, len(unit), _ROWS):
         rows = np.arange(start, min(start + _ROWS, len(unit)))
-        similar = unit[rows] @ unit.T
+        # One thread, as the projection: with more, sums differ in their last bits.
+        with threadpool_limits(limits=1):
+            similar = unit[rows] @ unit.T
         similar[np.arange(len(rows)), rows] = -np.inf
         for name, classes in attributes.items():
             mine = rows[classes.known[rows]]

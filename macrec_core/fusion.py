@@ -35,6 +35,11 @@ def fuse(
         mean: mean over all n lists; where a list lacks the item, that list's lowest score.
         reciprocal_rank: sum of 1 / (60 + rank); items of equal score share the better rank.
 
+    Items whose scores come out equal stand in the order of their ranks in the first list, then in
+    the second, and so on (an item that a list lacks last), and their scores are set apart by as
+    little as a number can differ. Only items that every list ranks alike, such as those of one
+    ambiguous ID, stay equal.
+
     Args:
         rankings: the lists.
         rule: one of the above.
@@ -59,7 +64,39 @@ def fuse(
         # _contribution holds each score's lead over its list's floor; the floors come back here.
         floors = (of_list[:, None] * np.stack([_floors(r) for r in rankings])).sum(axis=0)
         total = (total + floors[keys // stride]) / of_list.sum()
-    return ranked(keys // stride, keys % stride, total, num_users)
+    places = _places(rankings, keys, stride)
+    return ranked(keys // stride, keys % stride, _apart(keys // stride, total, places), num_users)
+
+
+def _places(
+    rankings: Sequence[Ranking], keys: NDArray[np.int64], stride: int
+) -> list[NDArray[np.int64]]:
+    """Of each list the rank of every fused item, beyond all others where the list lacks it."""
+    found = []
+    for ranking in rankings:
+        ranks = np.full(len(keys), np.iinfo(np.int64).max)
+        own = np.searchsorted(keys, ranking.users * stride + ranking.items)
+        ranks[own] = _shared_ranks(ranking)
+        found.append(ranks)
+    return found
+
+
+def _apart(
+    users: NDArray[np.int64], scores: NDArray[np.float64], places: Sequence[NDArray[np.int64]]
+) -> NDArray[np.float64]:
+    """Scores of items, those of equal ones lowered by their order in `places`."""
+    order = np.lexsort((*reversed(places), -scores, users))
+    users, sorted_scores = users[order], scores[order]
+    new = np.ones(len(order), dtype=bool)  # another user or score than the one before
+    new[1:] = (users[1:] != users[:-1]) | (sorted_scores[1:] != sorted_scores[:-1])
+    worse = np.zeros(len(order), dtype=bool)  # of the same, but behind it
+    for ranks in places:
+        worse[1:] |= ranks[order][1:] != ranks[order][:-1]
+    steps = np.cumsum(worse & ~new)
+    steps -= np.maximum.accumulate(np.where(new, steps, 0))
+    lowered = np.empty_like(scores)
+    lowered[order] = sorted_scores - steps * np.spacing(np.abs(sorted_scores))
+    return lowered
 
 
 def target_ranks(

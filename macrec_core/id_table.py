@@ -56,14 +56,19 @@ class AssignedIds:
         """Distinct IDs."""
         return num_distinct(self.codes)
 
-    def metrics(self, codebook_size: int) -> dict[str, object]:
-        """Collision rate before and after, codes in use, entropy, items a codeword."""
+    def collisions(self) -> dict[str, object]:
+        """Collision rate before and after reassignment, and what that moved."""
         return {
             "collision_rate": collision_rate(self.nearest),
             "collision_rate_after": collision_rate(self.codes),
             "distinct": self.num_distinct,
             "moved": self.num_moved,
             "moved_above_last_level": self.num_moved_above,
+        }
+
+    def metrics(self, codebook_size: int) -> dict[str, object]:
+        """Collisions; of codes from codebooks also codes in use, entropy, items a codeword."""
+        return self.collisions() | {
             "codebook_use": codebook_use(self.nearest, codebook_size),
             "code_entropy": code_entropy(self.nearest, codebook_size),
             "items_a_code": sorted_code_counts(self.nearest, codebook_size).tolist(),

@@ -34,5 +34,5 @@ def main(
     (modality,) = params.modalities_of(variant)
     ids = published_ids(found.codes)
     write_ids(semantic_ids, ids_table({modality: ids}), [modality], found.codebook_size)
-    report = {modality: ids.metrics(found.codebook_size) | found.metrics()}
+    report = {modality: ids.collisions() | found.metrics()}
     write_json(metrics, {"dataset": dataset, "variant": variant, "seed": seed, **report})

@@ -43,5 +43,5 @@ def main(
     ids = published_ids(found.codes)
     table = ids_table({modality: ids}, scaled(vectors))
     write_ids(semantic_ids, table, [modality], found.codebook_size, params.visual)
-    report = {modality: ids.metrics(found.codebook_size) | found.metrics()}
+    report = {modality: ids.collisions() | found.metrics()}
     write_json(metrics, {"dataset": dataset, "variant": variant, "seed": seed, **report})

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from macrec_core.params.baselines import (
-    BERT4RecSpec,
-    SASRecSpec,
     STAMPSpec,
     modalities_read,
 )
@@ -144,9 +142,10 @@ def baseline_problems(params: Params) -> list[str]:
     problems = []
     for name, spec in params.baseline_specs.items():
         width = params.sequential_of(name).hidden_size
-        if isinstance(spec, SASRecSpec | BERT4RecSpec) and width % spec.num_heads:
+        heads = getattr(spec, "num_heads", 1)  # recurrent networks have none
+        if width % heads:
             problems.append(
-                f"baseline_specs.{name}.num_heads={spec.num_heads}: must divide "
+                f"baseline_specs.{name}.num_heads={heads}: must divide "
                 f"sequential.hidden_size={width}; change either"
             )
         if isinstance(spec, STAMPSpec):

@@ -30,6 +30,8 @@ def code_uses(
         if cell.dataset != dataset or cells.seeds_missing(dataset, cell.variant):
             continue
         for modality, metrics in modalities_of(cell).items():
+            if "codebook_use" not in metrics:  # clusters have no codebooks
+                continue
             found.setdefault(modality, {}).setdefault(cell.variant, []).append(metrics)
     if not found:
         return {}

@@ -136,15 +136,14 @@ def _splits(summary: Mapping[str, Any]) -> list[str]:
     notes = []
     for dataset, part in summary.items():
         if dataset in published.STATISTICS:
-            same = same_split(dataset, part["statistics"])
-            notes.append(
-                f"{dataset}: columns named *published* are the paper's. Users, items and "
-                + (
-                    "interactions here are as many as in its Table 1: ours, same split."
-                    if same
-                    else "interactions here are not as many as in its Table 1: **another split**."
-                )
-            )
+            note = f"{dataset}: columns named *published* are the paper's. Users, items and "
+            if "missing" in part["statistics"]:
+                note += "interactions here are unknown: the stage `filter` has not run."
+            elif same_split(dataset, part["statistics"]):
+                note += "interactions here are as many as in its Table 1: ours, same split."
+            else:
+                note += "interactions here are not as many as in its Table 1: **another split**."
+            notes.append(note)
     return notes
 
 

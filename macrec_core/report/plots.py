@@ -56,7 +56,7 @@ def _recommender(cells: Sequence[Cell]) -> Rows:
 def _items_a_code(cells: Sequence[Cell]) -> Rows:
     for cell in cells:
         for modality, metrics in (cell.semantic_ids or {}).items():
-            if not isinstance(metrics, dict):
+            if not isinstance(metrics, dict) or "items_a_code" not in metrics:
                 continue
             levels = metrics["items_a_code"]
             counts = levels[min(_FIGURE_4_LEVEL, len(levels) - 1)]

@@ -122,7 +122,8 @@ def _rest(part: Mapping[str, Any], name: str, modalities: Sequence[str]) -> list
         return ["", "", _part_of(row["users"], everyone), "", ""]
     shares = []
     for kind in ("collision_rate", "codebook_use"):
-        found = {m: row[f"{kind}_{m}"]["mean"] for m in own_modalities(row, modalities)}
+        keys = {m: f"{kind}_{m}" for m in own_modalities(row, modalities)}
+        found = {m: row[key]["mean"] for m, key in keys.items() if key in row}
         shares.append(", ".join(f"{m} {100 * value:.1f}" for m, value in found.items()))
     updates = f"{row['updates']['mean']:.0f}" if "updates" in row else ""
     if "max_steps" in row["stopped_by"]:

@@ -80,8 +80,9 @@ def _values(cell: Cell, candidates: str) -> dict[str, float]:
     values["targets_bought_before"] = float(cell.evaluation["targets_bought_before"])
     for modality, metrics in modalities_of(cell).items():
         values[f"collision_rate_{modality}"] = metrics["collision_rate"]
-        values[f"codebook_use_{modality}"] = float(np.mean(metrics["codebook_use"]))
-        values[f"least_codebook_use_{modality}"] = min(metrics["codebook_use"])
+        if "codebook_use" in metrics:  # clusters have no codebooks
+            values[f"codebook_use_{modality}"] = float(np.mean(metrics["codebook_use"]))
+            values[f"least_codebook_use_{modality}"] = min(metrics["codebook_use"])
     if cell.quantizer is not None:
         last = cell.quantizer["history"][-1]
         values |= {name: v for name, v in last.items() if name.startswith("unexplained")}

@@ -573,6 +573,13 @@ def test_multimodal_baselines_need_a_learned_dataset(raw_params):
     )
 
 
+@pytest.mark.parametrize("name", ["sasrec", "bert4rec", "fdsa", "s3rec", "missrec"])
+def test_heads_divide_the_width_whoever_has_them(raw_params, name):
+    raw_params["baseline_specs"][name]["num_heads"] = 7
+    (problem,) = problems_of(raw_params)
+    assert problem.startswith(f"baseline_specs.{name}.num_heads=7: must divide sequential.")
+
+
 def test_what_a_baseline_changes_is_checked(raw_params):
     raw_params["baseline_specs"]["sasrec"]["sequential"] = {"hidden_size": 0, "droput": 0.1}
     raw_params["baseline_specs"]["bert4rec"]["mask_ratio"] = 0.0

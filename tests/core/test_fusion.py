@@ -51,7 +51,7 @@ def test_reciprocal_rank_by_hand():
     assert found == [
         [
             (B, pytest.approx(2 / 62)),
-            (A, pytest.approx(1 / 61)),  # equal scores in the order of item ids
+            (A, pytest.approx(1 / 61)),  # equal scores in the order of the lists
             (C, pytest.approx(1 / 61)),
         ]
     ]
@@ -86,6 +86,15 @@ def test_one_list_is_its_own_ensemble():
         assert as_lists(fuse([TEXT], rule)) == as_lists(TEXT)
 
 
+def test_equal_scores_of_items_that_the_lists_rank_otherwise_are_set_apart():
+    # One place first, the other second, in either list: the same sum of reciprocal ranks.
+    fused = fuse([ranking({B: -1.0, A: -2.0}), ranking({A: -1.0, B: -2.0})], "reciprocal_rank")
+    assert [item for item, _ in as_lists(fused)[0]] == [B, A]
+    for ambiguity in ("pessimistic", "optimistic"):
+        assert target_ranks(fused, np.array([B]), ambiguity).tolist() == [1]
+        assert target_ranks(fused, np.array([A]), ambiguity).tolist() == [2]
+
+
 def test_weights_by_hand():
     lists, weights = [TEXT, IMAGE], [1.0, 3.0]
     assert as_lists(fuse(lists, "mean", weights)) == [
@@ -111,7 +120,7 @@ def test_users_are_kept_apart_and_empty_lists_are_lists():
     text = ranking({A: -1.0}, {}, {B: -2.0}, {})
     image = ranking({B: -1.0}, {C: -4.0}, {B: -1.0}, {})
     assert as_lists(fuse([text, image], "mean_plus_found")) == [
-        [(B, -1.0), (A, -1.0)],
+        [(A, -1.0), (B, pytest.approx(-1.0))],  # the first list's before the second's
         [(C, -4.0)],
         [(B, -0.5)],
         [],

@@ -30,3 +30,13 @@ def test_a_data_set_with_codes_gets_a_picture(cell):
     found = draw_all(Cells([cell()]), ["toys", "games"], ["text", "image"])
     assert list(found) == ["toys"]
     assert found["toys"].startswith(b"\x89PNG")
+
+
+def test_clusters_have_no_codebooks(cell):
+    clustered = cell("p5_cid")
+    ids = clustered.semantic_ids["text"]
+    for name in ("items_a_code", "code_entropy", "codebook_use"):
+        del ids[name]
+    del clustered.semantic_ids["image"]
+    assert list(code_uses(Cells([cell(), clustered]), "toys", ["text"])["text"]) == ["macrec"]
+    assert code_uses(Cells([clustered]), "toys", ["text"]) == {}

@@ -106,6 +106,9 @@ def test_a_data_set_of_the_paper_says_whether_its_split_is_the_same(page, cell, 
     cells = Cells([replace(cell(), dataset="games")])
     assert "games: columns named *published* are the paper's." in page(cells, [other])
     assert "**another split**" in page(cells, [other])
+    unknown = page(cells, [replace(other, statistics=None)])
+    assert "here are unknown" in unknown
+    assert "split" not in unknown.split("are the paper's")[1].splitlines()[0]
     counts = {"num_users": 42259, "num_items": 13839, "num_interactions": 373514}
     same = replace(other, statistics=other.statistics | counts)
     assert "ours, same split" in page(cells, [same])
