@@ -14,7 +14,7 @@ def main(
     name: Annotated[str, typer.Argument(help="Name of the sweep, an entry of `sweeps`.")],
     experiments: Annotated[Path, typer.Option(help="Output of `dvc exp show --json`.")],
     variant: Annotated[str, typer.Option(help="Variant that was swept.")] = "macrec",
-    output: Annotated[Path, typer.Option(help="Folder of NAME.png and NAME.csv.")] = Path(
+    output: Annotated[Path, typer.Option(help="Folder of NAME-VARIANT.png and .csv.")] = Path(
         "metrics/sweeps"
     ),
     params_file: ParamsFile = DEFAULT_PARAMS,
@@ -29,8 +29,9 @@ def main(
     params = load_params(params_file)
     values = grid_of(params.sweeps, name)
     outcomes = read_outcomes(experiments, name, values, variant, params.datasets)
-    with atomic_path(output / f"{name}.png") as temporary:
+    stem = f"{name}-{variant}"
+    with atomic_path(output / f"{stem}.png") as temporary:
         temporary.write_bytes(draw_sweep(name, variant, outcomes))
-    write_text(output / f"{name}.csv", outcomes_csv(outcomes))
+    write_text(output / f"{stem}.csv", outcomes_csv(outcomes))
     drawn = sum(not outcome.missing for outcome in outcomes)
-    typer.echo(f"{output / name}.png, .csv: {drawn} of {len(outcomes)} points")
+    typer.echo(f"{output / stem}.png, .csv: {drawn} of {len(outcomes)} points")

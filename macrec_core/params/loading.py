@@ -22,7 +22,10 @@ from macrec_core.params.section import broken_rule
 from macrec_core.params.variant_rules import (
     letter_problems,
     level_problems,
+    single_modality_problems,
+    twin_problems,
     unquantized_problems,
+    unread_problems,
     variant_problems,
 )
 from macrec_core.params.whole import Params
@@ -66,11 +69,12 @@ def validate_params(raw: object, origin: str) -> Params:
         raise _as_one_error(origin, problems) from error
     problems = [
         *axis_problems(params), *variant_problems(params), *unquantized_problems(params),
-        *ensemble_problems(params), *override_problems(raw),
+        *unread_problems(params), *ensemble_problems(params), *override_problems(raw),
     ]  # fmt: skip
     if not problems:  # of sections that are valid with their overrides
         problems = [
             *baseline_problems(params), *letter_problems(params), *level_problems(params),
+            *single_modality_problems(params), *twin_problems(params),
         ]  # fmt: skip
     if problems:
         raise _as_one_error(origin, problems)

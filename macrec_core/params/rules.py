@@ -16,7 +16,14 @@ from macrec_core.ranking import ENSEMBLE, YARDSTICKS
 
 def axis_problems(params: Params) -> list[str]:
     """Of the lists that span the runs, and of names."""
-    problems = []
+    return [
+        *_list_problems(params), *_specification_problems(params), *_name_problems(params),
+        *_multimodal_problems(params), *_dataset_problems(params),
+    ]  # fmt: skip
+
+
+def _list_problems(params: Params) -> list[str]:
+    """Values that occur twice, and lists that leave nothing to train."""
     axes: dict[str, list[Any]] = {
         "datasets": params.datasets,
         "variants": params.variants,
@@ -26,37 +33,53 @@ def axis_problems(params: Params) -> list[str]:
         "seeds": params.seeds,
         "modalities": params.modalities,
     }
-    for name, values in axes.items():
-        if len(set(values)) != len(values):
-            problems.append(f"{name}={values}: a value occurs twice; name each once")
+    problems = [
+        f"{name}={values}: a value occurs twice; name each once"
+        for name, values in axes.items()
+        if len(set(values)) != len(values)
+    ]
     if not params.variants and not params.baselines and not params.multimodal_baselines:
         problems.append(
             "variants=[], baselines=[], multimodal_baselines=[]: nothing to train; name one"
         )
-    for axis, specs in (
-        ("dataset", params.dataset_specs),
-        ("variant", params.variant_specs),
-        ("baseline", params.baseline_specs),
-        ("multimodal_baseline", params.baseline_specs),
-        ("ensemble", params.ensemble_specs),
-    ):
-        problems += [
-            f"{axis}s={name}: has no entry in {axis.removeprefix('multimodal_')}_specs; add one"
-            for name in axes[f"{axis}s"]
-            if name not in specs
-        ]
+    return problems
+
+
+def _specification_problems(params: Params) -> list[str]:
+    """Names without a specification."""
+    return [
+        f"{axis}={name}: has no entry in {section}; add one"
+        for axis, names, section in (
+            ("datasets", params.datasets, "dataset_specs"),
+            ("variants", params.variants, "variant_specs"),
+            ("baselines", params.baselines, "baseline_specs"),
+            ("multimodal_baselines", params.multimodal_baselines, "baseline_specs"),
+            ("ensembles", params.ensembles, "ensemble_specs"),
+        )
+        for name in names
+        if name not in getattr(params, section)
+    ]
+
+
+def _name_problems(params: Params) -> list[str]:
+    """Names that two recommenders have, or a recommender and the report."""
+    variants, baselines = params.variants, params.baselines
     multimodal = params.multimodal_baselines
-    for axis, others in (
-        ("baselines", [*params.variants, *multimodal]),
-        ("multimodal_baselines", [*params.variants, *params.baselines]),
-        ("ensembles", [*params.variants, *params.baselines, *multimodal]),
-    ):
-        problems += [
-            f"{axis}={name}: {reason}; use another name"
-            for name in axes[axis]
-            for reason in _taken(name, others)
-        ]
-    problems += _multimodal_problems(params)
+    return [
+        f"{axis}={name}: {reason}; use another name"
+        for axis, names, others in (
+            ("baselines", baselines, [*variants, *multimodal]),
+            ("multimodal_baselines", multimodal, [*variants, *baselines]),
+            ("ensembles", params.ensembles, [*variants, *baselines, *multimodal]),
+        )
+        for name in names
+        for reason in _taken(name, others)
+    ]
+
+
+def _dataset_problems(params: Params) -> list[str]:
+    """Where the IDs of each dataset come from."""
+    problems = []
     if sorted(params.learned_datasets + params.imported_datasets) != sorted(params.datasets):
         problems.append(
             f"datasets={params.datasets}: each must stand in exactly one of learned_datasets "

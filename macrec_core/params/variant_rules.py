@@ -104,3 +104,65 @@ def level_problems(params: Params) -> list[str]:
                 "lower quant.num_levels"
             )
     return problems
+
+
+def unread_problems(params: Params) -> list[str]:
+    """Overrides of the quantizer and its IDs, of variants that have neither."""
+    return [
+        f"variant_specs.{name}.{section}={overrides}: IDs of clustered interactions do not read "
+        f"{section}; set it to {{}}"
+        for name in params.clustered_variants + params.visual_variants
+        if name in params.variant_specs
+        for section in ("quant", "ids")
+        if (overrides := getattr(params.variant_specs[name], section))
+    ]
+
+
+def single_modality_problems(params: Params) -> list[str]:
+    """Weights of terms between modalities, of the variants that run and have only one."""
+    problems = []
+    for name in params.variants:
+        if len(params.modalities_of(name)) > 1:
+            continue
+        weights: dict[str, float | list[float]] = {}
+        # Imported IDs were quantized elsewhere.
+        if name in params.quantized_variants and params.learned_datasets:
+            quant = params.quant_of(name)
+            weights["quant.lambda_con"] = quant.lambda_con if any(quant.lambda_con) else 0.0
+            weights["quant.lambda_align"] = quant.lambda_align
+        weights["gr.lambda_implicit"] = params.gr_of(name).lambda_implicit
+        problems += [
+            f"variants={name}: its {knob}={weight} weighs a term between two modalities, the "
+            f"variant has {params.modalities_of(name)}; set variant_specs.{name}.{knob} to 0.0"
+            for knob, weight in weights.items()
+            if weight
+        ]
+    return problems
+
+
+def twin_problems(params: Params) -> list[str]:
+    """Variants that would be the same training under several names."""
+    axes = {
+        "clustered_variants": params.clustered_variants,
+        "visual_variants": params.visual_variants,
+    }
+    if not params.learned_datasets:
+        axes = {"quantized_variants": params.quantized_variants} | axes
+    problems = []
+    for axis, variants in axes.items():
+        groups: dict[tuple[str, ...], list[str]] = {}
+        for name in variants:
+            read = (
+                *params.modalities_of(name),
+                params.seq2seq_of(name).model_dump_json(),
+                params.gr_of(name).model_dump_json(),
+            )
+            groups.setdefault(read, []).append(name)
+        problems += [
+            f"{axis}: {names} have the same modalities, seq2seq and gr, and IDs that are imported "
+            "or clustered read neither quant nor ids: they are one training under "
+            f"{len(names)} names; keep one, or change its seq2seq or gr"
+            for names in groups.values()
+            if len(names) > 1
+        ]
+    return problems

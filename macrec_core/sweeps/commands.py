@@ -10,6 +10,7 @@ from typing import Any
 from macrec_core.errors import MacrecError
 from macrec_core.params.evaluation import SweepParams
 from macrec_core.params.loading import validate_params
+from macrec_core.params.section import COLLABORATIVE
 from macrec_core.params.whole import Params
 
 Value = int | float
@@ -44,9 +45,9 @@ def grid_of(sweeps: SweepParams, name: str) -> list[Value]:
     return list(grids[name])
 
 
-def experiment_name(name: str, value: Value) -> str:
-    """`sweep-NAME-VALUE`, as `dvc exp show` lists it."""
-    return f"sweep-{name}-{value:g}"
+def experiment_name(name: str, variant: str, value: Value) -> str:
+    """`sweep-NAME-VARIANT-VALUE`, as `dvc exp show` lists it."""
+    return f"sweep-{name}-{variant}-{value:g}"
 
 
 def sweep_commands(raw: Mapping[str, Any], name: str, variant: str) -> list[str]:
@@ -70,7 +71,7 @@ def sweep_commands(raw: Mapping[str, Any], name: str, variant: str) -> list[str]
     for value in values:
         changes = {**_axes(params, variant), **_changes(params, name, value)}
         validate_params(_changed(raw, changes), f"sweep {name}, value {value:g}")
-        words = ["dvc", "exp", "run", "--queue", "-n", experiment_name(name, value)]
+        words = ["dvc", "exp", "run", "--queue", "-n", experiment_name(name, variant, value)]
         for key, change in changes.items():
             words += ["-S", f"{key}={_text(change)}"]
         commands.append(shlex.join(words))
@@ -79,7 +80,19 @@ def sweep_commands(raw: Mapping[str, Any], name: str, variant: str) -> list[str]
 
 def _check_reaches(params: Params, name: str, variant: str) -> None:
     section, key = _KEYS[name]
-    params.modalities_of(variant)  # raises for an unknown variant
+    modalities = params.modalities_of(variant)  # raises for an unknown variant
+    if variant not in params.variants and modalities == [COLLABORATIVE]:
+        raise MacrecError(
+            f"sweep {name}: variant {variant} does not run, and its modalities={modalities} do not "
+            "tell whether its IDs are quantized or clustered; add it to variants and to "
+            "quantized_variants, clustered_variants or visual_variants"
+        )
+    if section == "quant" and variant in params.clustered_variants + params.visual_variants:
+        raise MacrecError(
+            f"sweep {name}: IDs of {variant} are clusters of the interactions, which do not read "
+            "quant, so that every value would train the same; sweep a variant of "
+            "quantized_variants"
+        )
     if section == "quant" and not params.learned_datasets:
         raise MacrecError(
             f"sweep {name}: learned_datasets is empty, and imported IDs do not depend on it; sweep "
@@ -102,6 +115,7 @@ def _axes(params: Params, variant: str) -> dict[str, Any]:
             axes[field] = []
     kinds = [field for field in axes if field.endswith("_variants")]
     if not any(axes[field] for field in kinds):  # one that does not run without the sweep
+        # Not of clustered IDs: `_check_reaches` has refused what may be.
         axes["quantized_variants"] = [variant]
     return axes
 

@@ -60,7 +60,7 @@ def read_outcomes(
     experiments = list(_experiments(path))
     found = []
     for value in values:
-        wanted = experiment_name(name, value)
+        wanted = experiment_name(name, variant, value)
         named = [entry for entry in experiments if entry.get("name") == wanted]
         if len(named) > 1:
             raise MacrecError(
@@ -70,21 +70,22 @@ def read_outcomes(
         summary, reason = _summary(named[0]) if named else (None, "no such experiment")
         for dataset in datasets:
             found.append(_outcome(dataset, value, summary, reason, variant))
-    _tell_missing(name, found)
+    _tell_missing(name, variant, found)
     if all(outcome.missing for outcome in found):
         raise MacrecError(
             f"{path}: no experiment of sweep {name} has figures of {variant}; queue them "
-            f"(`python -m stages sweep {name}`), run `dvc queue start`, and show them again"
+            f"(`python -m stages sweep {name} --variant {variant}`), run `dvc queue start`, and "
+            "show them again"
         )
     return found
 
 
-def _tell_missing(name: str, found: Sequence[Outcome]) -> None:
+def _tell_missing(name: str, variant: str, found: Sequence[Outcome]) -> None:
     absent = [outcome for outcome in found if outcome.missing]
     if absent:
         log.warning("%d of %d points of the sweep are missing", len(absent), len(found))
     for outcome in absent:
-        experiment = experiment_name(name, outcome.value)
+        experiment = experiment_name(name, variant, outcome.value)
         log.warning("missing: %s on %s: %s", experiment, outcome.dataset, outcome.missing)
 
 

@@ -31,7 +31,7 @@ def test_dvc_writes_parameters_that_can_be_read_and_hold_the_value(preset, name,
         after = load_params(target)
         assert (after.variants, after.baselines, after.ensembles) == (["macrec"], [], [])
         assert (after.seeds, after.datasets) == (before.seeds, before.datasets)
-        value = float(words[5].removeprefix(f"sweep-{name}-"))
+        value = float(words[5].removeprefix(f"sweep-{name}-macrec-"))
         quant, gr = after.quant_of("macrec"), after.gr_of("macrec")
         found = {
             "codebook_size": quant.codebook_size,

@@ -53,17 +53,17 @@ def test_the_figure_has_what_succeeded_and_says_what_failed(swept):
         "python", "-m", "stages", "draw_sweep", "codebook_size", "--experiments", str(shown)
     )
     assert "1 of 2 points" in output
-    with (swept.path / "metrics/sweeps/codebook_size.csv").open() as file:
+    with (swept.path / "metrics/sweeps/codebook_size-macrec.csv").open() as file:
         failed, eight = csv.DictReader(file)
     assert (failed["value"], failed["missing"], failed["hr@10 mean"]) == ("2", "failed", "")
     assert (eight["value"], eight["missing"]) == ("8", "")
     assert 0 <= float(eight["ndcg@10 mean"]) <= float(eight["hr@10 mean"]) <= 1
-    picture = (swept.path / "metrics/sweeps/codebook_size.png").read_bytes()
+    picture = (swept.path / "metrics/sweeps/codebook_size-macrec.png").read_bytes()
     assert picture.startswith(b"\x89PNG")
 
 
 def test_only_the_swept_variant_was_trained(swept):
-    name = "sweep-codebook_size-8"
+    name = "sweep-codebook_size-macrec-8"
     summary = swept.run("git", "show", f"refs/exps/{_ref(swept, name)}:metrics/results.md")
     assert "| sample | macrec |" in summary
     assert "sasrec" not in summary

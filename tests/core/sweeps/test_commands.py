@@ -38,7 +38,9 @@ def settings_of(command):
 
 def test_a_command_a_value_that_trains_the_swept_variant_alone(raw):
     found = [settings_of(command) for command in sweep_commands(raw, "codebook_size", "macrec")]
-    assert [name for name, _ in found] == ["sweep-codebook_size-16", "sweep-codebook_size-64"]
+    assert [name for name, _ in found] == [
+        "sweep-codebook_size-macrec-16", "sweep-codebook_size-macrec-64",
+    ]  # fmt: skip
     alone = dict.fromkeys(("variants", "quantized_variants"), "[macrec]")
     alone |= dict.fromkeys(
         ("clustered_variants", "visual_variants", "baselines", "multimodal_baselines", "ensembles"),
@@ -89,7 +91,7 @@ def test_weights_are_set_where_they_are_not_0(raw):
     found = [settings_of(c)[1]["quant.lambda_con"] for c in commands]
     assert found == ["[0.0,0.0,0.01,0.01]", "[0.0,0.0,1.0,1.0]"]
     (align,) = sweep_commands(raw, "lambda_align", "macrec")
-    assert settings_of(align)[0] == "sweep-lambda_align-0.0001"
+    assert settings_of(align)[0] == "sweep-lambda_align-macrec-0.0001"
     assert settings_of(align)[1]["quant.lambda_align"] == "0.0001"
     (implicit,) = sweep_commands(raw, "lambda_implicit", "macrec")
     assert settings_of(implicit)[1]["gr.lambda_implicit"] == "1.0"
@@ -101,8 +103,8 @@ def test_every_grid_has_its_name(raw, committed_params):
             getattr(committed_params.sweeps, name)
         )
     assert set(NAMES) == set(type(committed_params.sweeps).model_fields)
-    assert experiment_name("lambda_con", 1e-05) == "sweep-lambda_con-1e-05"
-    assert experiment_name("num_levels", 4) == "sweep-num_levels-4"
+    assert experiment_name("lambda_con", "macrec", 1e-05) == "sweep-lambda_con-macrec-1e-05"
+    assert experiment_name("num_levels", "tiger", 4) == "sweep-num_levels-tiger-4"
 
 
 @pytest.mark.parametrize(
@@ -135,6 +137,44 @@ def test_different_weights_have_no_one_value(raw):
         sweep_commands(raw, "lambda_con", "macrec")
 
 
+@pytest.mark.parametrize("axis", ["clustered_variants", "visual_variants"])
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "lambda_implicit"])
+def test_the_quantizer_cannot_be_swept_where_ids_are_clustered(raw, axis, name):
+    raw["variants"].append("p5_cid")
+    raw[axis] = ["p5_cid"]
+    with pytest.raises(MacrecError, match="IDs of p5_cid are clusters of the interactions"):
+        sweep_commands(raw, name, "p5_cid")
+
+
+@pytest.mark.parametrize("variant", ["p5_cid", "vip5", "tiger_collab"])
+def test_a_variant_that_does_not_run_must_tell_where_its_ids_come_from(raw, variant):
+    raw["modalities"] = ["text", "image", "collab"]
+    for name in ("codebook_size", "lambda_implicit"):
+        with pytest.raises(MacrecError) as caught:
+            sweep_commands(raw, name, variant)
+        assert str(caught.value) == (
+            f"sweep {name}: variant {variant} does not run, and its modalities=['collab'] do not "
+            "tell whether its IDs are quantized or clustered; add it to variants and to "
+            "quantized_variants, clustered_variants or visual_variants"
+        )
+
+
+def test_quantized_collaborative_embeddings_can_be_swept(raw):
+    raw["modalities"] = ["text", "image", "collab"]
+    for axis in ("variants", "quantized_variants"):
+        raw[axis].append("tiger_collab")
+    settings = settings_of(sweep_commands(raw, "codebook_size", "tiger_collab")[0])[1]
+    assert settings["quantized_variants"] == "[tiger_collab]"
+
+
+def test_a_term_between_modalities_cannot_be_swept_over_one(raw):
+    raw["variants"] = raw["quantized_variants"] = ["macrec"]
+    raw["ensembles"] = []
+    del raw["variant_specs"]["tiger"]["quant"]["lambda_align"]
+    with pytest.raises(MacrecError, match=r"its quant\.lambda_align=0\.0001 weighs a term between"):
+        sweep_commands(raw, "lambda_align", "tiger")
+
+
 def test_the_quantizer_cannot_be_swept_where_ids_are_imported(raw):
     raw["dataset_specs"]["sample"] = {
         "source": "published", "folder": "x", "name": "X", "index_files": {"text": "a"},
@@ -151,7 +191,7 @@ def test_the_parameters_of_each_value_are_checked(raw):
     raw["quant"]["codebook_size"] = 32
     raw["variant_specs"]["macrec"]["quant"] = {"num_levels": 4}
     raw["sweeps"]["first_level"] = [2]
-    raw["variant_specs"]["tiger"]["quant"] = {"num_levels": 4, "lambda_con": [0.0] * 4}
+    raw["variant_specs"]["tiger"]["quant"] |= {"num_levels": 4, "lambda_con": [0.0] * 4}
     (command,) = sweep_commands(raw, "first_level", "macrec")
     assert settings_of(command)[1]["quant.lambda_con"] == "[0.0,0.0,0.1,0.1]"
     # num_levels: the override without weights keeps four levels, and the base has two weights.

@@ -1,6 +1,6 @@
 """exp_show.json was recorded: `dvc exp show --json` (DVC 3.67.1) after a toy's queued sweep of
 quant.codebook_size over 2, 4 and 8, of which 2 failed (too few IDs for the items). Parameters and
-metrics that are not read here were cut out."""
+metrics that are not read here were cut out, and the variant was put into the names later."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ def test_outcomes_are_those_of_the_experiments(caplog):
     assert eight.figures["collision_rate_text"]["mean"] == pytest.approx(2 / 36)
     # DVC shows a failed experiment with the metrics of the commit that it started from.
     recorded = json.loads(RECORDED.read_text())[1]["experiments"]
-    (entry,) = [e for e in recorded if e["name"] == "sweep-codebook_size-2"]
+    (entry,) = [e for e in recorded if e["name"] == "sweep-codebook_size-macrec-2"]
     assert summary_of(entry)["macrec"]["hr@10"]["mean"] > 0
     assert (failed.missing, failed.figures) == ("failed", {})
     assert "1 of 3 points of the sweep are missing" in caplog.text
-    assert "sweep-codebook_size-2 on sample: failed" in caplog.text
+    assert "sweep-codebook_size-macrec-2 on sample: failed" in caplog.text
 
 
 def test_a_value_without_experiment_and_a_data_set_without_row_are_missing(caplog):
@@ -90,7 +90,7 @@ def test_an_experiment_that_is_kept_without_its_task_counts(change):
 
 def test_two_experiments_of_one_name_are_an_error(change):
     path = change(lambda experiments: experiments.append(experiments[0]))
-    with pytest.raises(MacrecError, match="sweep-codebook_size-8 occurs 2 times"):
+    with pytest.raises(MacrecError, match="sweep-codebook_size-macrec-8 occurs 2 times"):
         read(path)
 
 
