@@ -80,7 +80,8 @@ def write_params(path, quant=(), runtime=()):
         "twin": both | {"gr": {"lambda_implicit": 0.0}},
         "numbered": both | {"ids": {"conflicts": "extra_level"}},
         "text_only": both
-        | {"modalities": ["text"], "quant": plain, "seq2seq": {"tasks": ["recommend"]}},
+        | {"modalities": ["text"], "quant": plain, "seq2seq": {"tasks": ["recommend"]}}
+        | {"gr": {"lambda_implicit": 0.0}},
     }
     with path.open("w") as file:
         yaml.dump(params, file)

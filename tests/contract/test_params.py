@@ -80,7 +80,7 @@ def test_one_weight_may_stand_for_all_levels(raw_params, levels):
 
 
 def test_one_weight_for_all_levels_follows_a_variants_number_of_levels(raw_params):
-    raw_params["quant"]["lambda_con"] = 0
+    raw_params["quant"] |= {"lambda_con": 0, "lambda_align": 0.0}
     raw_params["variant_specs"] = {
         name: spec | {"quant": {}} for name, spec in raw_params["variant_specs"].items()
     }
@@ -108,10 +108,9 @@ def test_a_wrong_number_of_levels_is_one_error_beside_a_weight_for_all(raw_param
 
 def test_every_variant_survives_a_sweep_of_levels(raw_params):
     raw_params["quant"].update(num_levels=3, lambda_con=[0.0, 0.1, 0.1])
-    unquantized = ["p5_cid", "vip5"]
     raw_params["variants"] = list(raw_params["variant_specs"])
-    raw_params["quantized_variants"] = sorted({*raw_params["variants"]} - {*unquantized})
-    raw_params["clustered_variants"] = unquantized
+    raw_params["quantized_variants"] = sorted({*raw_params["variants"]} - {"p5_cid", "vip5"})
+    raw_params["clustered_variants"], raw_params["visual_variants"] = ["p5_cid"], ["vip5"]
     raw_params["modalities"] = ["text", "image", "collab"]
     params = validate_params(raw_params, "test.yaml")
     assert params.quant_of("mql4grec").lambda_con == [0.0] * 3
@@ -177,7 +176,7 @@ def test_a_level_needs_a_letter(raw_params):
     }
     (problem,) = problems_of(raw_params)
     assert problem == "quant.num_levels=16: Input should be less than or equal to 15"
-    raw_params["quant"].update(num_levels=15, lambda_con=[0.0] * 15)
+    raw_params["quant"].update(num_levels=15, lambda_con=[0.0] * 15, lambda_align=0.0)
     assert validate_params(raw_params, "test.yaml").quant.num_levels == 15
 
 
@@ -339,6 +338,7 @@ def test_a_variant_stands_in_exactly_one_list(raw_params, axis, change):
 
 @pytest.mark.parametrize("axis", ["clustered_variants", "visual_variants"])
 def test_clustered_ids_are_of_no_embedded_modality(raw_params, axis):
+    raw_params["variant_specs"]["tiger_original"] |= {"quant": {}, "ids": {}}
     clustered(raw_params, "tiger_original", axis=axis)
     (problem,) = problems_of(raw_params)
     assert problem.startswith("variant_specs.tiger_original.modalities=['text']: IDs of clustered")
@@ -379,9 +379,110 @@ def test_a_level_more_counts_among_the_levels(raw_params):
     assert params.ids_of("tiger_original").conflicts == "extra_level"
     assert params.ids_of("tiger").conflicts == "reassign"
     levels = {"num_levels": 15, "lambda_con": [0.0] * 15}
-    raw_params["variant_specs"]["tiger_original"]["quant"] = levels
+    raw_params["variant_specs"]["tiger_original"]["quant"] |= levels
     (problem,) = problems_of(raw_params)
     assert problem.startswith("variants=tiger_original: quant.num_levels=15 and one more")
+
+
+# --------------------------------------------------------------- settings that would do nothing
+
+
+@pytest.mark.parametrize("axis", ["clustered_variants", "visual_variants"])
+def test_clustered_ids_read_neither_quantizer_nor_conflicts(raw_params, axis):
+    overrides = {"quant": {"codebook_size": 16}, "ids": {"conflicts": "extra_level"}}
+    raw_params["variant_specs"]["p5_cid"] |= overrides
+    validate_params(raw_params, "test.yaml")  # one that does not run does no harm
+    prefix, rule = "variant_specs.p5_cid", "IDs of clustered interactions do not read"
+    assert problems_of(clustered(raw_params, "p5_cid", axis=axis)) == [
+        f"{prefix}.quant={{'codebook_size': 16}}: {rule} quant; set it to {{}}",
+        f"{prefix}.ids={{'conflicts': 'extra_level'}}: {rule} ids; set it to {{}}",
+    ]
+
+
+def test_terms_between_modalities_have_no_weight_in_a_variant_of_one(raw_params):
+    raw_params["variant_specs"]["tiger"] |= {"quant": {}, "gr": {}}
+    rule = "weighs a term between two modalities, the variant has ['text']; set variant_specs.tiger"
+    assert problems_of(raw_params) == [
+        f"variants=tiger: its quant.lambda_con=[0.0, 0.0, 0.1, 0.1] {rule}.quant.lambda_con to 0.0",
+        f"variants=tiger: its quant.lambda_align=0.001 {rule}.quant.lambda_align to 0.0",
+        f"variants=tiger: its gr.lambda_implicit=0.01 {rule}.gr.lambda_implicit to 0.0",
+    ]
+    raw_params["quant"] |= {"lambda_con": 0.0, "lambda_align": 0.0}
+    raw_params["gr"]["lambda_implicit"] = 0.0
+    validate_params(raw_params, "test.yaml")  # the sections' own zeros will do
+    raw_params["variant_specs"]["tiger"]["gr"] = {"lambda_implicit": 0.01}
+    raw_params["variants"] = raw_params["quantized_variants"] = ["macrec"]
+    validate_params(raw_params, "test.yaml")  # one that does not run does no harm
+
+
+@pytest.mark.parametrize("axis", ["clustered_variants", "visual_variants"])
+def test_clustered_ids_alone_have_no_implicit_alignment(raw_params, axis):
+    raw_params["variant_specs"]["p5_cid"]["gr"] = {}
+    (problem,) = problems_of(clustered(raw_params, "p5_cid", axis=axis))
+    assert problem == (
+        "variants=p5_cid: its gr.lambda_implicit=0.01 weighs a term between two modalities, the "
+        "variant has ['collab']; set variant_specs.p5_cid.gr.lambda_implicit to 0.0"
+    )
+
+
+@pytest.fixture
+def imported(raw_params):
+    """The committed params with the published IDs of one dataset, and no others."""
+    raw_params["dataset_specs"]["sample"] = {
+        "source": "published", "folder": "x", "name": "X", "index_files": {"text": "x"},
+        "embedding_files": {},
+    }  # fmt: skip
+    raw_params["learned_datasets"], raw_params["imported_datasets"] = [], ["sample"]
+    return raw_params
+
+
+def running(raw, *names):
+    """Run quantized variants and nothing else."""
+    raw["variants"], raw["quantized_variants"], raw["ensembles"] = [*names], [*names], []
+    return raw
+
+
+def test_variants_of_imported_ids_differ_in_what_is_trained(imported):
+    names = ("macrec", "without_contrastive", "tiger", "released", "tiger_original")
+    rule = (
+        "have the same modalities, seq2seq and gr, and IDs that are imported or clustered read "
+        "neither quant nor ids: they are one training under"
+    )
+    remedy = "names; keep one, or change its seq2seq or gr"
+    assert problems_of(running(imported, *names)) == [
+        f"quantized_variants: ['macrec', 'without_contrastive', 'released'] {rule} 3 {remedy}",
+        f"quantized_variants: ['tiger', 'tiger_original'] {rule} 2 {remedy}",
+    ]
+    # Each differs from macrec: in gr, in seq2seq, in both, in modalities.
+    names = ("macrec", "without_implicit", "without_explicit", "without_all", "tiger")
+    validate_params(running(imported, *names), "test.yaml")
+    # Equal after the overrides.
+    imported["variant_specs"]["without_implicit"]["gr"] = {
+        "lambda_implicit": imported["gr"]["lambda_implicit"]
+    }
+    (problem,) = problems_of(imported)
+    assert problem.startswith("quantized_variants: ['macrec', 'without_implicit'] have the same")
+
+
+def test_where_some_ids_are_learned_such_variants_differ(raw_params):
+    validate_params(running(raw_params, "macrec", "without_contrastive"), "test.yaml")
+
+
+def test_imported_ids_of_one_modality_were_quantized_elsewhere(imported):
+    imported["variant_specs"]["tiger"]["quant"] = {}
+    validate_params(running(imported, "tiger"), "test.yaml")
+    imported["variant_specs"]["tiger"]["gr"] = {}
+    (problem,) = problems_of(imported)
+    assert problem.startswith("variants=tiger: its gr.lambda_implicit=0.01 weighs a term")
+
+
+@pytest.mark.parametrize("axis", ["clustered_variants", "visual_variants"])
+def test_two_variants_of_the_same_clustered_ids_differ_too(raw_params, axis):
+    clustered(raw_params, "p5_cid", "vip5", axis=axis)
+    (problem,) = problems_of(raw_params)
+    assert problem.startswith(f"{axis}: ['p5_cid', 'vip5'] have the same modalities")
+    raw_params["variant_specs"]["vip5"]["gr"] |= {"max_epochs": 3}
+    validate_params(raw_params, "test.yaml")
 
 
 # --------------------------------------------------------------------------------------- axes

@@ -52,7 +52,6 @@ def test_it_draws_what_dvc_shows_and_counts_what_is_missing(run, params_file, tm
     assert "2 of 3 points" in result.stdout
     assert "sample,2,failed,0" in (tmp_path / "one" / "codebook_size-macrec.csv").read_text()
     assert run(*words, "--output", tmp_path / "two").exit_code == 0
-    first, second = (
-        (tmp_path / n / "codebook_size-macrec.png").read_bytes() for n in ("one", "two")
-    )
+    png = "codebook_size-macrec.png"
+    first, second = ((tmp_path / folder / png).read_bytes() for folder in ("one", "two"))
     assert first == second
