@@ -36,6 +36,18 @@ def member_path(folder: Path, member: EnsembleMember, seed: int) -> Path:
     return folder / member.source / f"s{seed}.parquet"
 
 
+def missing_files(folder: Path, spec: EnsembleSpec, seed: int) -> list[Path]:
+    """Artifacts of members that do not exist, each once.
+
+    Args:
+        folder: recommendations of a dataset.
+        spec: with the members.
+        seed: of the ensemble.
+    """
+    paths = dict.fromkeys(member_path(folder, member, seed) for member in spec.members)
+    return [path for path in paths if not path.exists()]
+
+
 def unite(
     name: str, folder: Path, spec: EnsembleSpec, seed: int, cases: Cases, ambiguity: Ambiguity
 ) -> Evaluation:

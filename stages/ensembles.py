@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from itertools import product
 from pathlib import Path
 from typing import Annotated
@@ -9,6 +10,8 @@ from typing import Annotated
 import typer
 
 from stages.console import DEFAULT_PARAMS, Dataset, ParamsFile
+
+log = logging.getLogger(__name__)
 
 
 def main(
@@ -19,11 +22,14 @@ def main(
     metrics: Annotated[Path, typer.Option(help="JSON file to write.")],
     params_file: ParamsFile = DEFAULT_PARAMS,
 ) -> None:
-    """Unite lists of variants, baselines and yardsticks by a named rule, and measure the result."""
+    """Unite lists of variants, baselines and yardsticks by a named rule, and measure the result.
+
+    An ensemble's seed without one of its members' lists is left out, listed and logged.
+    """
     from macrec_core import schemas
     from macrec_core.artifacts import atomic_folder, read_artifact, write_artifact, write_json
     from macrec_core.cases import cases_of
-    from macrec_core.ensembles import unite
+    from macrec_core.ensembles import missing_files, unite
     from macrec_core.params.loading import load_params
     from macrec_core.recommendations import figures, recommendations_table
 
@@ -31,9 +37,18 @@ def main(
     table = read_artifact(interactions, schemas.INTERACTIONS)
     cases = cases_of(table, params.eval.split, params.eval.max_users)
     report: dict[str, dict[str, object]] = {name: {} for name in params.ensembles}
+    missing: dict[str, dict[str, list[str]]] = {}
     with atomic_folder(united) as folder:
         for name, seed in product(params.ensembles, params.seeds):
             spec = params.ensemble_specs[name]
+            absent = [str(path) for path in missing_files(lists, spec, seed)]
+            if absent:
+                missing.setdefault(name, {})[f"s{seed}"] = absent
+                log.warning(
+                    "%s: %s seed %d is not made, members have no artifact (%s)",
+                    dataset, name, seed, ", ".join(absent),
+                )  # fmt: skip
+                continue
             result = unite(name, lists, spec, seed, cases, params.eval.ambiguous_ids)
             rows = recommendations_table(result, cases)
             write_artifact(folder / name / f"s{seed}.parquet", rows, schemas.RECOMMENDATIONS)
@@ -43,4 +58,4 @@ def main(
                 "targets_bought_before": cases.num_repeated,
                 **figures(result),
             }
-    write_json(metrics, {"dataset": dataset, "ensembles": report})
+    write_json(metrics, {"dataset": dataset, "ensembles": report, "missing": missing})

@@ -30,7 +30,7 @@ def main(
     metrics: Annotated[Path, typer.Option(help="JSON file to write.")],
     params_file: ParamsFile = DEFAULT_PARAMS,
 ) -> None:
-    """Evaluate on the test items: HR@1/5/10 and NDCG@5/10, of all items and of unseen ones."""
+    """Evaluate on the held-out items (`eval.split`): HR@1/5/10 and NDCG@5/10, all and unseen."""
     from macrec_core.params.loading import load_params
     from stages.launch import share_work
 

@@ -30,7 +30,7 @@ def main(
     embeddings: Embeddings = None,
     params_file: ParamsFile = DEFAULT_PARAMS,
 ) -> None:
-    """Evaluate on the test items: HR@1/5/10 and NDCG@5/10, of all items and of unseen ones."""
+    """Evaluate on the held-out items (`eval.split`): HR@1/5/10 and NDCG@5/10, all and unseen."""
     from macrec_core import schemas
     from macrec_core.artifacts import read_artifact, write_artifact, write_json
     from macrec_core.baselines.evaluation import evaluate_sequence_model

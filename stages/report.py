@@ -20,13 +20,9 @@ def main(
     """Report all datasets, variants and seeds that params.yaml names; say which are missing."""
     from macrec_core.artifacts import atomic_folder, write_json, write_text
     from macrec_core.params.loading import load_params
-    from macrec_core.report.cells import (
-        read_baselines,
-        read_cells,
-        read_datasets,
-        read_ensembles,
-    )
+    from macrec_core.report.cells import read_baselines, read_cells, read_ensembles
     from macrec_core.report.code_use import draw_all
+    from macrec_core.report.datasets import read_datasets
     from macrec_core.report.page import Layout, results_page
     from macrec_core.report.plots import plot_tables
     from macrec_core.report.summary import summarise
@@ -43,9 +39,10 @@ def main(
         cells, params.datasets, params.variants, params.seeds, imported, params.modalities,
         clustered, params.visual_variants,
     )  # fmt: skip
-    measured += read_ensembles(cells, params.datasets, params.ensembles, params.seeds)
+    ensembles = {name: params.ensemble_specs[name] for name in params.ensembles}
+    measured += read_ensembles(cells, params.datasets, ensembles, params.seeds, measured)
     measured.log_missing()
-    datasets = read_datasets(cells, params.datasets, imported)
+    datasets = read_datasets(cells, params.datasets, imported, params.modalities)
     numbers = summarise(measured, datasets, unseen)
     pictures = draw_all(measured, params.datasets, params.modalities)
     layout = Layout(

@@ -13,7 +13,8 @@ def variant_problems(params: Params) -> list[str]:
     for name in params.variants:
         if name in RESERVED_NAMES:
             problems.append(
-                f"variants={name}: the name stands for a yardstick in the report; use another"
+                f"variants={name}: the name is taken by a folder or row of the pipeline; use "
+                "another"
             )
         spec = params.variant_specs.get(name)
         if spec is None:

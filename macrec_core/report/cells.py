@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from macrec_core.artifacts import read_json
-from macrec_core.ranking import ENSEMBLE
-from macrec_core.recommendations import CANDIDATES
+from macrec_core.ranking import ENSEMBLE, YARDSTICKS
+
+if TYPE_CHECKING:
+    from macrec_core.params.evaluation import EnsembleSpec
 
 log = logging.getLogger(__name__)
 
@@ -56,10 +58,11 @@ class MissingCell:
 
     Attributes:
         dataset: name.
-        variant: name, of a variant or a baseline.
+        variant: name, of a variant, a baseline or an ensemble.
         seed: random seed.
         files: metric files that do not exist: its own, or of a stage before it. What stages after
-            that one have left tells of an earlier run.
+            that one have left tells of an earlier run. Of an ensemble also artifacts, where only
+            those are gone.
     """
 
     dataset: str
@@ -101,28 +104,6 @@ class Cells:
         for cell in self.missing:
             names = ", ".join(map(str, cell.files))
             log.warning("missing: %s %s seed %d (%s)", cell.dataset, cell.variant, cell.seed, names)
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """What was measured for one dataset whatever the variant.
-
-    Attributes:
-        name: its name.
-        statistics: metrics of filter (Table 1 and what was dropped); None where it did not run.
-        yardsticks: by set of candidates, metrics by name of ranking: random, popularity,
-            last_item, item_knn and, where known, oracle; empty where they were not measured.
-        yardstick_users: test users that they were measured on.
-        significance: tests of all pairs of rows; None where there are none.
-        embeddings: how embeddings agree with brands and types; None where it was not measured.
-    """
-
-    name: str
-    statistics: dict[str, Any] | None
-    yardsticks: dict[str, dict[str, dict[str, float]]]
-    yardstick_users: int
-    significance: dict[str, Any] | None = None
-    embeddings: dict[str, Any] | None = None
 
 
 def read_cells(
@@ -207,23 +188,50 @@ def read_baselines(
 
 
 def read_ensembles(
-    folder: Path, datasets: Sequence[str], ensembles: Sequence[str], seeds: Sequence[int]
+    folder: Path,
+    datasets: Sequence[str],
+    ensembles: Mapping[str, EnsembleSpec],
+    seeds: Sequence[int],
+    members: Cells,
 ) -> Cells:
     """Read exactly the named ensembles' cells, of one file a dataset; see `read_cells`.
+
+    Args:
+        folder: likewise.
+        datasets: names.
+        ensembles: their members by name.
+        seeds: random seeds.
+        members: cells of all variants and baselines; an ensemble of a missing one is missing.
 
     Raises:
         MacrecError: a file is broken.
     """
     cells = Cells()
-    for dataset, ensemble, seed in product(datasets, ensembles, seeds):
+    for dataset, (ensemble, spec), seed in product(datasets, ensembles.items(), seeds):
         path = folder / dataset / "ensembles.json"
-        united: dict[str, Any] = read_json(path) if path.exists() else {"ensembles": {}}
-        found = united["ensembles"].get(ensemble, {}).get(f"s{seed}")
-        if found is None:
-            cells.missing.append(MissingCell(dataset, ensemble, seed, (path,)))
+        united: dict[str, Any] = read_json(path) if path.exists() else {}
+        found = united.get("ensembles", {}).get(ensemble, {}).get(f"s{seed}")
+        absent = _absent_before(folder / dataset, spec, seed, members)
+        if found is None and not absent:
+            left_out = united.get("missing", {}).get(ensemble, {}).get(f"s{seed}", [path])
+            absent = tuple(map(Path, left_out))
+        if absent:
+            cells.missing.append(MissingCell(dataset, ensemble, seed, absent))
         else:
             cells.measured.append(Cell(dataset, ensemble, seed, None, None, None, found))
     return cells
+
+
+def _absent_before(home: Path, spec: EnsembleSpec, seed: int, members: Cells) -> tuple[Path, ...]:
+    """Files of the stages before an ensemble that do not exist, each once."""
+    sources = {member.source for member in spec.members}
+    needed = [home / "filter.json"]
+    needed += [home / "yardsticks.json"] if sources & set(YARDSTICKS) else []
+    absent = [path for path in needed if not path.exists()]
+    for cell in members.missing:
+        if (cell.dataset, cell.seed) == (home.name, seed) and cell.variant in sources:
+            absent += cell.files
+    return tuple(dict.fromkeys(absent))
 
 
 def _read(
@@ -238,37 +246,3 @@ def _read(
     if absent:
         return MissingCell(dataset, variant, seed, absent)
     return {stage: read_json(path) for stage, path in files.items()}
-
-
-def read_datasets(folder: Path, names: Sequence[str], imported: Sequence[str]) -> list[Dataset]:
-    """Read what is measured once a dataset; what does not exist is left empty, and logged.
-
-    Args:
-        folder: holds `<dataset>/<stage>.json`.
-        names: of the datasets.
-        imported: those of them without embeddings.
-
-    Raises:
-        MacrecError: a file is broken.
-    """
-    datasets = []
-    for name in names:
-        stages = ["filter", "yardsticks", "significance"]
-        stages += [] if name in imported else ["plot_embeddings"]
-        found = {stage: _optional(folder / name / f"{stage}.json") for stage in stages}
-        measured: dict[str, Any] = found["yardsticks"] or {}
-        figures = {candidates: measured.get(candidates, {}) for candidates in CANDIDATES}
-        datasets.append(
-            Dataset(
-                name, found["filter"], figures, measured.get("users", 0), found["significance"],
-                found.get("plot_embeddings"),
-            )
-        )  # fmt: skip
-    return datasets
-
-
-def _optional(path: Path) -> dict[str, Any] | None:
-    if not path.exists():
-        log.warning("missing: %s; the report says so and goes on without it", path)
-        return None
-    return read_json(path)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from macrec_core.report.cells import Dataset
+from macrec_core.report.datasets import Dataset
 from macrec_core.report.summary import ORACLE
 
 log = logging.getLogger(__name__)

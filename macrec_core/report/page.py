@@ -8,7 +8,8 @@ from typing import Any
 
 from macrec_core.recommendations import ALL_ITEMS, UNSEEN_ITEMS
 from macrec_core.report import published
-from macrec_core.report.cells import Cells, Dataset
+from macrec_core.report.cells import Cells
+from macrec_core.report.datasets import Dataset
 from macrec_core.report.marks import Lead, leads, significance_of, untested
 from macrec_core.report.results import results_table
 from macrec_core.report.tables import (

@@ -9,7 +9,8 @@ import numpy as np
 
 from macrec_core.metrics import mean_and_std
 from macrec_core.recommendations import ALL_ITEMS, CANDIDATES, UNSEEN_ITEMS
-from macrec_core.report.cells import Cell, Cells, Dataset
+from macrec_core.report.cells import Cell, Cells
+from macrec_core.report.datasets import Dataset
 
 RANKING = ("hr@1", "hr@5", "hr@10", "ndcg@5", "ndcg@10")
 # Table 1.

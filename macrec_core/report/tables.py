@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from macrec_core.report import published
-from macrec_core.report.cells import Dataset
+from macrec_core.report.datasets import Dataset
 from macrec_core.report.markdown import table
 from macrec_core.report.marks import Lead
 from macrec_core.report.results import ONLY_PUBLISHED, number, own_modalities

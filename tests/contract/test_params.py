@@ -253,13 +253,13 @@ def test_alignment_tasks_need_two_modalities(raw_params, tasks):
     validate_params(raw_params, "test.yaml")
 
 
-@pytest.mark.parametrize("name", ["random", "popularity", "oracle", "statistics"])
-def test_names_of_the_reports_own_rows_are_no_variants(raw_params, name):
+@pytest.mark.parametrize("name", ["random", "popularity", "oracle", "statistics", "embeddings"])
+def test_names_of_the_pipelines_own_rows_and_folders_are_no_variants(raw_params, name):
     raw_params["variant_specs"][name] = raw_params["variant_specs"]["macrec"]
     raw_params["variants"].append(name)
     raw_params["quantized_variants"].append(name)
     (problem,) = problems_of(raw_params)
-    assert problem.startswith(f"variants={name}: the name stands for a yardstick")
+    assert problem.startswith(f"variants={name}: the name is taken by a folder or row of")
 
 
 def test_an_unknown_variant_is_one_error_whatever_is_asked_of_it(raw_params):

@@ -65,9 +65,34 @@ def test_without_ensembles_there_is_an_empty_folder(run, tmp_path):
     assert json.loads((tmp_path / "ensembles.json").read_text())["ensembles"] == {}
 
 
-def test_a_seed_that_was_not_run_is_one_line_and_leaves_the_old_lists(run, tmp_path):
+def test_a_seed_that_was_not_run_is_left_out_and_listed(run, tmp_path):
+    mixed = [*MEMBERS[:1], {**MEMBERS[1], "source": "sasrec", "list": "sasrec"}]
+    result = run(seeds=[0, 3], both=("mean", MEMBERS), mixed=("mean", mixed))
+    assert result.exit_code == 0, result.output
+    found = json.loads((tmp_path / "ensembles.json").read_text())
+    assert {name: list(seeds) for name, seeds in found["ensembles"].items()} == {
+        "both": ["s0"], "mixed": [],
+    }  # fmt: skip
+    macrec, sasrec = (tmp_path / "recommendations" / name for name in ("macrec", "sasrec"))
+    assert found["missing"] == {
+        # A file of two members is named once.
+        "both": {"s3": [f"{macrec}/s3.parquet"]},
+        "mixed": {
+            "s0": [f"{sasrec}/s0.parquet"],
+            "s3": [f"{macrec}/s3.parquet", f"{sasrec}/s3.parquet"],
+        },
+    }
+    assert "sample: both seed 3 is not made, members have no artifact" in result.output
+    files = {path.relative_to(tmp_path).as_posix() for path in tmp_path.glob("united/*/*")}
+    assert files == {"united/both/s0.parquet"}
+
+
+def test_a_broken_artifact_is_one_line_and_leaves_the_old_lists(run, tmp_path):
     assert run(both=("mean", MEMBERS)).exit_code == 0
-    result = run(seeds=[0, 3], both=("mean", MEMBERS))
+    before = (tmp_path / "united/both/s0.parquet").read_bytes()
+    (tmp_path / "recommendations/macrec/s3.parquet").write_bytes(b"PAR1")
+    result = run(seeds=[0, 3], both=("mean_plus_found", MEMBERS))
     assert result.exit_code == 1
-    assert "macrec/s3.parquet: does not exist; run the stage that makes it" in result.output
+    assert "macrec/s3.parquet: is no readable Parquet file" in result.output
     assert [path.name for path in (tmp_path / "united/both").iterdir()] == ["s0.parquet"]
+    assert (tmp_path / "united/both/s0.parquet").read_bytes() == before

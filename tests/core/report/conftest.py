@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from macrec_core.report.cells import Cell, Dataset, MissingCell
+from macrec_core.report.cells import Cell, MissingCell
+from macrec_core.report.datasets import Dataset
 
 
 @pytest.fixture

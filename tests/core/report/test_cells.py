@@ -1,16 +1,16 @@
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import pytest
 
 from macrec_core.artifacts import write_json
 from macrec_core.errors import MacrecError
+from macrec_core.params.evaluation import EnsembleMember, EnsembleSpec
 from macrec_core.recommendations import CANDIDATES
-from macrec_core.report.cells import (
-    read_baselines,
-    read_cells,
-    read_datasets,
-    read_ensembles,
-)
+from macrec_core.report.cells import read_baselines, read_cells, read_ensembles
+from macrec_core.report.datasets import read_datasets
 
 
 @pytest.fixture
@@ -141,11 +141,11 @@ def test_a_broken_file_is_an_error(folder):
         read_cells(folder, ["toys"], ["macrec"], [0, 1], [], BOTH)
     (folder / "toys" / "yardsticks.json").write_text("[]")
     with pytest.raises(MacrecError, match=r"toys/yardsticks\.json: holds list"):
-        read_datasets(folder, ["toys"], [])
+        read_datasets(folder, ["toys"], [], BOTH)
 
 
 def test_data_sets_are_read_with_what_is_measured_once(folder):
-    toys, games = read_datasets(folder, ["toys", "games"], ["games"])
+    toys, games = read_datasets(folder, ["toys", "games"], ["games"], BOTH)
     assert (toys.name, toys.statistics) == ("toys", {"file": "toys filter"})
     assert toys.yardsticks == {c: {"random": {"file": f"toys {c}"}} for c in CANDIDATES}
     assert toys.yardstick_users == 7
@@ -154,25 +154,81 @@ def test_data_sets_are_read_with_what_is_measured_once(folder):
     assert games.embeddings is None
 
 
+@pytest.mark.parametrize("stage", ["embed_text", "embed_image", "pseudo_labels", "filter"])
+def test_a_picture_of_embeddings_that_are_gone_is_of_an_earlier_run(folder, stage, caplog):
+    (folder / "toys" / f"{stage}.json").unlink()
+    (toys,) = read_datasets(folder, ["toys"], [], BOTH)
+    assert toys.embeddings is None
+    gone = folder / "toys" / f"{stage}.json"
+    assert f"missing: {gone}; the report goes on without plot_embeddings" in caplog.text
+    # Yardsticks rank what filter has left.
+    assert (toys.yardsticks[CANDIDATES[0]] == {}) == (stage == "filter")
+
+
 def test_what_is_missing_of_a_data_set_is_left_empty_and_logged(folder, caplog):
     for stage in ("filter", "yardsticks", "significance"):
         (folder / "games" / f"{stage}.json").unlink()
-    (games,) = read_datasets(folder, ["games"], ["games"])
+    (games,) = read_datasets(folder, ["games"], ["games"], BOTH)
     assert games.statistics is games.significance is None
     assert games.yardsticks == {c: {} for c in CANDIDATES}
     for stage in ("filter", "yardsticks", "significance"):
-        assert f"missing: {folder / 'games' / stage}.json" in caplog.text
+        assert f"{folder / 'games' / stage}.json; the report goes on without {stage}" in caplog.text
     # Where there are no embeddings, their picture is not missed.
     assert "plot_embeddings" not in caplog.text
 
 
-def test_an_ensemble_has_lists_and_no_training(folder):
+def ensemble(*sources):
+    members = [EnsembleMember(source=s, list=s, weight=1.0, smoothing=None) for s in sources]
+    return EnsembleSpec(rule="mean", members=members)
+
+
+@pytest.fixture
+def united(folder):
+    """Reads what stage ensembles has left for seed 0 of `toys`."""
     figures = {c: {"both": {"hr@10": 0.5}} for c in CANDIDATES}
-    write_json(folder / "toys/ensembles.json", {"ensembles": {"both": {"s0": figures}}})
-    found = read_ensembles(folder, ["toys", "games"], ["both"], [0, 1])
+    left = {"ensembles": {"both": {"s0": figures}}, "missing": {"both": {"s2": ["lists.parquet"]}}}
+    write_json(folder / "toys/ensembles.json", left)
+
+    def read(spec, datasets=("toys",), seeds=(0,)):
+        members = read_cells(folder, datasets, ["macrec"], seeds, ["games"], BOTH)
+        return read_ensembles(folder, datasets, {"both": spec}, seeds, members)
+
+    return read
+
+
+def test_an_ensemble_has_lists_and_no_training(united):
+    found = united(ensemble("macrec", "item_knn"), ["toys", "games"], [0, 1])
     (cell,) = found.measured
     assert (cell.name, cell.recommender, cell.semantic_ids) == ("toys-both-0", None, None)
     assert cell.ranking(CANDIDATES[1]) == {"hr@10": 0.5}
     assert [(c.dataset, c.seed) for c in found.missing] == [
         ("toys", 1), ("games", 0), ("games", 1),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "file", ["macrec/s0/train_gr.json", "pseudo_labels.json", "yardsticks.json", "filter.json"]
+)
+def test_an_ensemble_whose_member_is_missing_is_of_an_earlier_run(folder, united, file):
+    (folder / "toys" / file).unlink()
+    found = united(ensemble("macrec", "item_knn"))
+    assert found.measured == []
+    assert [c.files for c in found.missing] == [(folder / "toys" / file,)]
+
+
+def test_what_is_no_member_is_not_missed(folder, united):
+    (folder / "toys/yardsticks.json").unlink()
+    (folder / "toys/macrec/s1/evaluate.json").unlink()
+    # Seed 1 of a member says nothing about seed 0.
+    found = united(ensemble("macrec", "sasrec"), seeds=[0, 1])
+    assert [c.name for c in found.measured] == ["toys-both-0"]
+    assert [c.files for c in found.missing] == [(folder / "toys/macrec/s1/evaluate.json",)]
+    assert united(ensemble("sasrec", "tiger")).missing == []
+
+
+def test_an_ensemble_that_was_left_out_names_the_artifacts(folder, united):
+    home = folder / "toys/macrec"
+    shutil.copytree(home / "s0", home / "s2")
+    found = united(ensemble("macrec", "sasrec"), seeds=[0, 2])
+    assert [c.name for c in found.measured] == ["toys-both-0"]
+    assert [(c.seed, c.files) for c in found.missing] == [(2, (Path("lists.parquet"),))]

@@ -4,7 +4,8 @@ import statistics
 
 import pytest
 
-from macrec_core.report.cells import Cells, Dataset
+from macrec_core.report.cells import Cells
+from macrec_core.report.datasets import Dataset
 from macrec_core.report.summary import summarise
 
 

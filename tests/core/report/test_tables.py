@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from macrec_core.report.cells import Cells, Dataset
+from macrec_core.report.cells import Cells
+from macrec_core.report.datasets import Dataset
 from macrec_core.report.marks import Lead
 from macrec_core.report.summary import summarise
 from macrec_core.report.tables import (
