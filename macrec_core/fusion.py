@@ -92,8 +92,8 @@ def _apart(
     worse = np.zeros(len(order), dtype=bool)  # of the same, but behind it
     for ranks in places:
         worse[1:] |= ranks[order][1:] != ranks[order][:-1]
-    steps = np.cumsum(worse & ~new)
-    steps -= np.maximum.accumulate(np.where(new, steps, 0))
+    behind = np.cumsum(worse & ~new)
+    steps: NDArray[np.int64] = behind - np.maximum.accumulate(np.where(new, behind, 0))
     lowered = np.empty_like(scores)
     lowered[order] = sorted_scores - steps * np.spacing(np.abs(sorted_scores))
     return lowered
