@@ -21,9 +21,11 @@ def variant_problems(params: Params) -> list[str]:
             continue
         unknown = [m for m in spec.modalities if m not in params.modalities]
         if unknown and name in params.quantized_variants:
+            clusters = spec.modalities == [COLLABORATIVE]
             problems.append(
                 f"variant_specs.{name}.modalities={spec.modalities}: {unknown} not in "
                 f"modalities={list(params.modalities)}; add them there or remove them here"
+                + (", or, if its IDs are clusters, list it in clustered_variants" * clusters)
             )
         tasks = spec.seq2seq.get("tasks", params.seq2seq.tasks)
         aligned = [task for task in tasks if task != "recommend"]

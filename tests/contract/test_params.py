@@ -117,6 +117,12 @@ def test_every_variant_survives_a_sweep_of_levels(raw_params):
     assert params.quant_of("released").lambda_con == [0.1] * 3
 
 
+def test_clusters_in_the_wrong_list_are_told_the_right_one(raw_params):
+    raw_params["variants"] = raw_params["quantized_variants"] = ["p5_cid"]
+    hint = "or, if its IDs are clusters, list it in clustered_variants"
+    assert any(problem.endswith(hint) for problem in problems_of(raw_params))
+
+
 def test_clusters_of_codes_hold_two_at_least_where_they_count(raw_params):
     raw_params["quant"]["diversity_clusters"] = 17  # of 32 codes
     validate_params(raw_params, "test.yaml")
