@@ -11,6 +11,7 @@ recommender passes in expectation. The model is a softmax over the items not yet
 
 from __future__ import annotations
 
+import io
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -180,7 +181,12 @@ def oracle_scores(
 def save_oracle(oracle: Oracle, path: Path) -> None:
     """Write `oracle` as a NumPy archive; equal oracles give equal bytes."""
     arrays = {field.name: np.asarray(getattr(oracle, field.name)) for field in fields(oracle)}
-    np.savez(path, allow_pickle=False, **arrays)
+    # Not by np.savez: how it marks its entries for large files differs between Python's releases.
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, value in arrays.items():
+            entry = io.BytesIO()
+            np.save(entry, value, allow_pickle=False)
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), entry.getvalue())
 
 
 def load_oracle(path: Path) -> Oracle:
