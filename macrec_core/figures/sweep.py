@@ -28,7 +28,9 @@ def draw_sweep(name: str, variant: str, outcomes: Sequence[Outcome]) -> bytes:
             rates = {metric: modality_of(metric) for metric in collisions_of(mine)}
             _panel(row[2], f"{dataset}: collision rate", name, mine, rates)
         count = sum(bool(outcome.missing) for outcome in outcomes)
-        text = f"Sweep of {name}, {variant}: mean and deviation over seeds"
+        spread = any("std" in values for o in outcomes for values in o.figures.values())
+        seeds = "mean and deviation over seeds" if spread else "one seed, without an interval"
+        text = f"Sweep of {name}, {variant}: {seeds}"
         figure.suptitle(f"{text}; {count} of {len(outcomes)} missing (crosses)" if count else text)
         return png(figure)
 
