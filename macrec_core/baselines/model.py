@@ -78,4 +78,5 @@ class NextItemModel(nn.Module, ABC):
             rows: those that this update learns from.
             draws: CPU generator.
         """
+        # Not abstract: most models have none, and are asked only where pretrain_epochs is above 0.
         raise NotImplementedError(f"{type(self).__name__} has no pre-training")

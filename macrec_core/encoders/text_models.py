@@ -141,7 +141,7 @@ def load_huggingface(model: str, revision: str | None, dtype: str) -> TextModel:
     )
 
 
-def _tokenizer_text(words: Any) -> str:  # noqa: ANN401 - untyped
+def _tokenizer_text(words: Any) -> str:  # noqa: ANN401 - transformers types its tokenizers by no common class
     """Everything that decides a text's token ids."""
     if getattr(words, "is_fast", False):
         return str(words.backend_tokenizer.to_str())

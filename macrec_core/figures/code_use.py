@@ -58,9 +58,8 @@ def draw_code_use(dataset: str, uses: Mapping[str, Mapping[str, CodeUse]]) -> by
         return png(figure)
 
 
-# Any: matplotlib's axes.
 def _line(
-    panel: Any,  # noqa: ANN401 - above
+    panel: Any,  # noqa: ANN401 - axes come out of an untyped array of matplotlib's
     variant: str,
     place: int,
     use: CodeUse,

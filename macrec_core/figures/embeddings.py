@@ -46,7 +46,7 @@ def draw_embeddings(
         return png(figure)
 
 
-def _colour(place: int) -> Any:  # noqa: ANN401 - a name, or red, green, blue and opacity
+def _colour(place: int) -> Any:  # noqa: ANN401 - matplotlib takes a name, or four numbers
     """Of matplotlib's ten, black for the grey one, which stands for the rest here."""
     return "black" if place == 7 else matplotlib.colormaps["tab10"](place)
 
@@ -60,9 +60,8 @@ def _title(found: Mapping[str, float] | None) -> str:
     )
 
 
-# Any: matplotlib's axes and colours.
 def _scatter(
-    panel: Any,  # noqa: ANN401 - above
+    panel: Any,  # noqa: ANN401 - axes come out of an untyped array of matplotlib's
     places: NDArray[np.float32],
     classes: Classes,
     palette: list[Any],

@@ -35,9 +35,8 @@ def draw_sweep(name: str, variant: str, outcomes: Sequence[Outcome]) -> bytes:
         return png(figure)
 
 
-# Any: matplotlib's axes.
 def _panel(
-    panel: Any,  # noqa: ANN401 - above
+    panel: Any,  # noqa: ANN401 - axes come out of an untyped array of matplotlib's
     title: str,
     name: str,
     outcomes: Sequence[Outcome],
