@@ -56,13 +56,15 @@ clean:
 # The project itself is installed editable so that `pytest` and editors find it. The pipeline
 # does not use that: `python -m stages` puts the working directory first on the path, so that a
 # queued experiment runs the code of its own copy (tests/contract/test_stages.py).
-# The build backend comes from the constraints too, hence no build isolation.
+# The build backends come from the constraints too, hence no build isolation: hatchling builds this
+# project, setuptools what is published as source only (antlr4-python3-runtime, of DVC); Python
+# 3.11's own setuptools cannot.
 $(INSTALLED): pyproject.toml requirements/constraints.txt requirements/embedded.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { \
 	  echo "PYTHON=$(PYTHON) is `$(PYTHON) --version 2>&1`: Python 3.11, 3.12 or 3.13 is needed;" \
 	    "name one: make PYTHON=python3.12" >&2; exit 1; }
 	$(PYTHON) -m venv .venv
-	$(PIP) $(LOCK) hatchling editables
+	$(PIP) $(LOCK) hatchling editables setuptools
 	$(PIP) $(LOCK) --no-build-isolation -e ".[dev]"
 	$(PIP) --no-deps --require-hashes -r requirements/embedded.txt
 	@touch $(INSTALLED)
