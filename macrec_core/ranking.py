@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 # Name of the list that unites those of all modalities.
 ENSEMBLE = "ensemble"
 # Lists that need no training.
-YARDSTICKS = ("popularity", "last_item", "item_knn")
+YARDSTICKS = ("popularity", "last_item", "item_knn", "ease")
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """Rankings that need no training: what is popular, and what is bought together.
 
-They are no formality: on the paper's Instruments `item_knn` comes near the published rows. Each
-is a score for every item; items of equal score are recommended in the order of popularity.
+They are no formality: on the paper's Instruments `item_knn` comes near the published rows, and
+`ease` passes them once bought items are left out. Each is a score for every item; items of equal
+score are recommended in the order of popularity.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from scipy import sparse
+from scipy import linalg, sparse
+from scipy.linalg import lapack
 
 from macrec_core.cases import training_sequences
 from macrec_core.catalog.oracle import Oracle, oracle_scores
+from macrec_core.errors import MacrecError
 from macrec_core.full_ranking import Scores, rank_all_items
 from macrec_core.metrics import expected_random_metrics
 from macrec_core.ranking import Cases, Evaluation, together
@@ -28,7 +31,7 @@ if TYPE_CHECKING:
 def rank_by_yardsticks(
     interactions: pa.Table, cases: Cases, num_items: int, params: YardstickParams, length: int
 ) -> Evaluation:
-    """Lists `popularity`, `last_item` and `item_knn`.
+    """Lists `popularity`, `last_item`, `item_knn` and, unless it is switched off, `ease`.
 
     Args:
         interactions: artifact INTERACTIONS; only those of training are counted.
@@ -36,14 +39,23 @@ def rank_by_yardsticks(
         num_items: N.
         params: section `yardsticks`.
         length: items of a list.
+
+    Raises:
+        MacrecError: memory does not suffice for EASE.
     """
     users, items = training_sequences(interactions)
     counts = np.bincount(items, minlength=num_items)
     scores: dict[str, Scores] = {
         "popularity": _popularity(counts),
         "last_item": _last_item(users, items, cases, num_items, params.cooccurrence_window),
-        "item_knn": _item_knn(users, items, cases, num_items, params),
     }
+    bought_by_both = _bought_by_both(users, items, num_items)
+    recent = _recent(cases, num_items, params)
+    cosines = _cosines(bought_by_both)
+    scores["item_knn"] = lambda rows: (recent[rows] @ cosines).toarray()
+    if params.ease_regularization is not None:
+        weights = ease_weights(bought_by_both, params.ease_regularization)
+        scores["ease"] = lambda rows: recent[rows] @ weights
     return together(
         [rank_all_items(name, score, cases, counts, length) for name, score in scores.items()]
     )
@@ -106,29 +118,61 @@ def _last_item(
     return lambda rows: counts[last[rows]].toarray()
 
 
-def _item_knn(
-    users: NDArray[np.int64],
-    items: NDArray[np.int64],
-    cases: Cases,
-    num_items: int,
-    params: YardstickParams,
-) -> Scores:
-    """Item-based nearest neighbours (Sarwar et al., 2001; Deshpande and Karypis, 2004).
-
-    Score: sum over the last `max_history` items of decay ** age * cosine, the cosine that of the
-    items' columns in the binary user-item matrix; an item is no neighbour of itself.
-    """
+def _bought_by_both(
+    users: NDArray[np.int64], items: NDArray[np.int64], num_items: int
+) -> sparse.csr_matrix:
+    """[N, N] float32: how many users bought both items; on the diagonal, that one."""
     shape = (int(users.max(initial=-1)) + 1, num_items)
     bought = sparse.csr_matrix((np.ones(len(users), dtype=np.float32), (users, items)), shape=shape)
     bought.data[:] = 1.0  # however often
-    bought_by_both = (bought.T @ bought).tocsr()
-    norms = np.sqrt(bought_by_both.diagonal())
-    scale = sparse.diags(np.divide(1, norms, out=np.zeros_like(norms), where=norms > 0))
-    bought_by_both.setdiag(0.0)
-    cosines = (scale @ bought_by_both @ scale).tocsr()
+    return (bought.T @ bought).tocsr()
+
+
+def _recent(cases: Cases, num_items: int, params: YardstickParams) -> sparse.csr_matrix:
+    """[U, N] float32: the last `max_history` items of each case, each with decay ** age."""
     recent = cases.recent(params.max_history)
     weights = (params.recency_decay**recent.ages).astype(np.float32)
-    histories = sparse.csr_matrix(
-        (weights, (recent.rows, recent.items)), shape=(len(cases), num_items)
-    )
-    return lambda rows: (histories[rows] @ cosines).toarray()
+    return sparse.csr_matrix((weights, (recent.rows, recent.items)), shape=(len(cases), num_items))
+
+
+def _cosines(bought_by_both: sparse.csr_matrix) -> sparse.csr_matrix:
+    """Item-based nearest neighbours (Sarwar et al., 2001; Deshpande and Karypis, 2004).
+
+    [N, N]: cosines of the items' columns in the binary user-item matrix; an item is no neighbour
+    of itself.
+    """
+    norms = np.sqrt(bought_by_both.diagonal())
+    scale = sparse.diags(np.divide(1, norms, out=np.zeros_like(norms), where=norms > 0))
+    others = bought_by_both.copy()
+    others.setdiag(0.0)
+    return (scale @ others @ scale).tocsr()
+
+
+def ease_weights(bought_by_both: sparse.csr_matrix, regularization: float) -> NDArray[np.float32]:
+    """Embarrassingly shallow autoencoder: weights [N, N] of one item for another (Steck, 2019).
+
+    B minimises |X - XB|^2 + regularization |B|^2 with a zero diagonal, for the binary user-item
+    matrix X: with P the inverse of XᵀX + regularization I, B_ij = -P_ij / P_jj. Takes N^3
+    multiplications and about 20 N^2 bytes.
+
+    Args:
+        bought_by_both: [N, N], XᵀX.
+        regularization: above 0.
+
+    Raises:
+        MacrecError: memory does not suffice.
+    """
+    try:
+        gram = np.asfortranarray(bought_by_both.toarray(), dtype=np.float64)
+        np.fill_diagonal(gram, gram.diagonal() + regularization)
+        factor, _ = linalg.cho_factor(gram, lower=True, overwrite_a=True, check_finite=False)
+        inverse, _ = lapack.dpotri(factor, lower=True, overwrite_c=True)  # its lower triangle
+        np.copyto(inverse, inverse.T, where=~np.tri(len(inverse), dtype=bool))
+    except MemoryError as error:
+        raise MacrecError(
+            f"memory does not suffice for EASE of {bought_by_both.shape[0]} items ({error}); "
+            "yardsticks.ease_regularization: null leaves it out"
+        ) from error
+    weights: NDArray[np.float32] = np.divide(-inverse, inverse.diagonal(), dtype=np.float32)
+    np.fill_diagonal(weights, 0.0)
+    return weights

@@ -51,6 +51,7 @@ class YardstickParams(Section):
     max_history: PositiveInt
     recency_decay: Annotated[float, Field(gt=0, le=1)]
     cooccurrence_window: PositiveInt
+    ease_regularization: Annotated[float, Field(gt=0)] | None
 
 
 class EvalParams(Section):

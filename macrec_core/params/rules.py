@@ -113,6 +113,10 @@ def ensemble_problems(params: Params) -> list[str]:
                 lists = [*(variant.modalities if variant else ()), ENSEMBLE]
             elif member.source in {*params.baselines, *YARDSTICKS}:
                 lists = [member.source]
+                if member.source == "ease" and params.yardsticks.ease_regularization is None:
+                    problems.append(
+                        f"{what}: yardsticks.ease_regularization=null leaves it out; give a number"
+                    )
             elif member.source in params.multimodal_baselines:
                 lists = [member.source]
                 if params.imported_datasets:

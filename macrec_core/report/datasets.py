@@ -22,7 +22,7 @@ class Dataset:
         name: its name.
         statistics: metrics of filter (Table 1 and what was dropped); None where it did not run.
         yardsticks: by set of candidates, metrics by name of ranking: random, popularity,
-            last_item, item_knn and, where known, oracle; empty where they were not measured.
+            last_item, item_knn, ease and, where known, oracle; empty where they were not measured.
         yardstick_users: users that they were measured on.
         significance: tests of all pairs of rows; None where there are none.
         embeddings: how embeddings agree with brands and types; None where it was not measured.

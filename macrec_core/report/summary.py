@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from macrec_core.metrics import mean_and_std
+from macrec_core.ranking import YARDSTICKS as TRAINING_FREE
 from macrec_core.recommendations import ALL_ITEMS, CANDIDATES, UNSEEN_ITEMS
 from macrec_core.report.cells import Cell, Cells
 from macrec_core.report.datasets import Dataset
@@ -17,7 +18,7 @@ RANKING = ("hr@1", "hr@5", "hr@10", "ndcg@5", "ndcg@10")
 STATISTICS = ("num_users", "num_items", "num_interactions", "sparsity", "average_length")
 # The oracle is the ceiling, and stands last.
 ORACLE = "oracle"
-YARDSTICKS = ("random", "popularity", "last_item", "item_knn", ORACLE)
+YARDSTICKS = ("random", *TRAINING_FREE, ORACLE)
 
 
 def summarise(cells: Cells, datasets: Sequence[Dataset], exclude_seen: bool) -> dict[str, Any]:

@@ -570,7 +570,18 @@ def test_an_ensemble_unites_what_runs(raw_params):
         "them",
         f"{where} 'sasrec', list 'ensemble': the source's lists are ['sasrec']; name one of them",
         f"{where} 'gru4rec', list 'gru4rec': the source is neither in variants nor in baselines, "
-        "nor one of ['popularity', 'last_item', 'item_knn']; add it there or remove it here",
+        "nor one of ['popularity', 'last_item', 'item_knn', 'ease']; add it there or remove it here",
+    ]
+
+
+def test_an_ensemble_does_not_unite_a_yardstick_that_is_left_out(raw_params):
+    raw_params["ensembles"] = ["both"]
+    raw_params["ensemble_specs"] = {"both": ensemble_of(("ease", "ease"), ("sasrec", "sasrec"))}
+    assert validate_params(raw_params, "test.yaml").ensembles == ["both"]
+    raw_params["yardsticks"]["ease_regularization"] = None
+    assert problems_of(raw_params) == [
+        "ensemble_specs.both.members: source 'ease', list 'ease': "
+        "yardsticks.ease_regularization=null leaves it out; give a number"
     ]
 
 

@@ -6,12 +6,15 @@ import math
 
 import numpy as np
 import pytest
+from scipy import sparse
+from sklearn.linear_model import Ridge
 
 from macrec_core.cases import cases_of, training_sequences
+from macrec_core.errors import MacrecError
 from macrec_core.metrics import expected_random_metrics
 from macrec_core.ranking import Cases
 from macrec_core.recommendations import CANDIDATES, figures
-from macrec_core.yardsticks import random_metrics, rank_by_yardsticks
+from macrec_core.yardsticks import ease_weights, random_metrics, rank_by_yardsticks
 
 HISTORIES = [[0, 1, 0, 2, 3], [0, 1, 4, 0], [2, 0, 5, 1], [3, 2, 6]]
 ITEMS = 8
@@ -124,11 +127,48 @@ def test_neighbours_of_the_history_by_hand(make_interactions, params):
     assert scores[items.index(1)] == pytest.approx(cosine(0, 1))
 
 
+def test_ease_predicts_each_item_from_the_others_by_ridge_regression():
+    # Its definition: a ridge regression of every column on all other ones, without intercept.
+    bought = (np.random.default_rng(0).random((40, 7)) < 0.4).astype(np.float32)
+    weights = ease_weights(sparse.csr_matrix(bought.T @ bought), 3.0)
+    assert np.diagonal(weights).tolist() == [0.0] * 7
+    for item in range(7):
+        others = np.delete(np.arange(7), item)
+        ridge = Ridge(alpha=3.0, fit_intercept=False).fit(bought[:, others], bought[:, item])
+        np.testing.assert_allclose(weights[others, item], ridge.coef_, atol=1e-5)
+
+
+def test_ease_weighs_the_history_by_age(make_interactions, params):
+    table = make_interactions([[0, 1, 2, 3], [0, 1, 2, 1, 0, 2, 4], [1, 2, 0, 4], [3, 0, 1]])
+    cases = cases_of(table, "test", None)
+    items, scores = ranked(rank_by_yardsticks(table, cases, 5, params, 5), "ease", 2)
+    bought = np.array([[1, 1, 0, 0, 0], [1, 1, 1, 0, 0], [0, 1, 1, 0, 0], [0, 0, 0, 1, 0]], float)
+    weights = ease_weights(sparse.csr_matrix(bought.T @ bought), params.ease_regularization)
+    # User 2's history is 1 2 0.
+    decay = params.recency_decay
+    expected = decay**2 * weights[1] + decay * weights[2] + weights[0]
+    np.testing.assert_allclose(scores, expected[items], atol=1e-6)
+    assert (np.diff(scores) <= 0).all()
+
+
+def test_ease_can_be_left_out(make_interactions, params):
+    table = make_interactions(HISTORIES)
+    cases = cases_of(table, "test", None)
+    without = params.model_copy(update={"ease_regularization": None})
+    assert "ease" not in rank_by_yardsticks(table, cases, ITEMS, without, 5).rankings
+
+
+def test_too_many_items_for_ease_say_how_to_leave_it_out():
+    too_many = sparse.csr_matrix((2**24, 2**24), dtype=np.float32)  # a petabyte
+    with pytest.raises(MacrecError, match=r"EASE of 16777216 items .*ease_regularization: null"):
+        ease_weights(too_many, 1.0)
+
+
 def test_training_alone_is_counted(make_interactions, params):
     # 5 and 6 are held out in every history: no yardstick knows that they go together.
     table = make_interactions([[0, 1, 5, 6], [1, 0, 5, 6], [0, 1, 5, 6]])
     found = rank_by_yardsticks(table, cases_of(table, "test", None), 7, params, 7)
-    for name in ("last_item", "item_knn"):
+    for name in ("last_item", "item_knn", "ease"):
         items, scores = ranked(found, name, 0)
         assert scores[items.index(6)] == 0.0
 
