@@ -35,7 +35,6 @@ COMMANDS = (
     "assign_sids",
     "import_sids",
     "cluster_sids",
-    "cluster_visual_sids",
     "build_seq2seq",
     "train_gr",
     "evaluate",

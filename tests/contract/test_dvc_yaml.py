@@ -44,6 +44,7 @@ STAGES = _by_command()
 SHARED = {
     "train_multimodal_baseline": "train_baseline",
     "evaluate_multimodal_baseline": "evaluate_baseline",
+    "cluster_visual_sids": "cluster_sids",
 }
 PRESETS = sorted((ROOT / "presets").glob("*.yaml"))
 # Give a variant's section, overrides included.

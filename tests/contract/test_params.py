@@ -570,7 +570,8 @@ def test_an_ensemble_unites_what_runs(raw_params):
         "them",
         f"{where} 'sasrec', list 'ensemble': the source's lists are ['sasrec']; name one of them",
         f"{where} 'gru4rec', list 'gru4rec': the source is neither in variants nor in baselines, "
-        "nor one of ['popularity', 'last_item', 'item_knn', 'ease']; add it there or remove it here",
+        "nor one of ['popularity', 'last_item', 'item_knn', 'ease']; add it there or remove it "
+        "here",
     ]
 
 

@@ -17,8 +17,7 @@ def run_stage():
         "download", "filter", "import_sids", "build_seq2seq", "train_gr", "evaluate", "report",
         "train_baseline", "evaluate_baseline", "yardsticks", "ensembles", "embed_text",
         "embed_image", "embed_collab", "pseudo_labels", "train_rqvae", "assign_sids",
-        "cluster_sids", "cluster_visual_sids",
-        "significance", "plot_embeddings",
+        "cluster_sids", "significance", "plot_embeddings",
     )  # fmt: skip
     for name in names:
         app.command(name)(import_module(f"stages.{name}").main)
