@@ -241,7 +241,8 @@ class _Crew:
         if url is None:
             self._finished.put(search)
         else:
-            self._queue.put(_host(url), (search, url))
+            # Earlier blocks first, with all URLs of their items: a kill finds few of them open.
+            self._queue.put(_host(url), search.block.start, (search, url))
 
     def finished(self) -> _Search:
         """Wait for a search that has ended; an unexpected error of a thread is raised here."""
