@@ -377,6 +377,20 @@ def test_images_over_http_fail_by_cause(gather, release, server, image_params):
     assert contents.counts["images_missing"] == 5
 
 
+def test_a_later_run_asks_only_for_images_that_may_come(gather, release, server, image_params):
+    over_http(release, server)
+    server.faults |= {"/images/B0.jpg": [status(404)], "/images/B1.jpg": [status(503)] * 4}
+    strict = image_params.model_copy(update={"max_failure_rate": 0.1})
+    with pytest.raises(MacrecError, match=r"2 of 6 items.*'status_404': 1, 'status_503': 1"):
+        gather(server.url, images=strict)
+    server.requests.clear()
+    raw, _ = gather(server.url, target="again")
+    assert keys(raw) == ["B1", "B2", "B3", "B4", "B5"]
+    assert failures(raw) == {"B0": "status_404"}
+    asked = [path for path, _ in server.requests if path.startswith("/images/")]
+    assert asked == ["/images/B1.jpg"]
+
+
 def test_no_server_is_a_clear_error(gather):
     with pytest.raises(MacrecError, match=r"http://127\.0\.0\.1:1/.*cannot be fetched"):
         gather("http://127.0.0.1:1")
