@@ -7,6 +7,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from queue import SimpleQueue
 from urllib.parse import urlsplit
 
@@ -90,8 +91,12 @@ class Tally:
             self.causes.update(failed)
             self.missing += len(failed) == len(of_item)
 
-    def check(self, params: ImageParams) -> None:
+    def check(self, params: ImageParams, kept: Path) -> None:
         """Check the share of items without an image.
+
+        Args:
+            params: with the limit.
+            kept: folder of the trials, which the error names.
 
         Raises:
             MacrecError: it is above `params.max_failure_rate`, however the rest may turn out.
@@ -101,8 +106,8 @@ class Tally:
                 f"images: {self.missing} of {self.wanted} items have no usable image (failures by "
                 f"cause: {dict(sorted(self.causes.items()))}), more than "
                 f"images.max_failure_rate={params.max_failure_rate}; check the source and run "
-                "again, which keeps what was found and asks once more where the cause may have "
-                "passed, or raise the rate"
+                "again, or raise the rate. What was found is kept; asked for again is what may "
+                f"have passed, and everything if you delete {kept}"
             )
 
 
@@ -155,7 +160,7 @@ def find_images(
     """
     tally = Tally(len(urls))
     todo = _unfinished(blocks, tally)
-    tally.check(params)
+    tally.check(params, blocks.folder)
     pace = Pace(sum(todo.values()))
     progress.start("images", sum(todo.values()))
     crew = _Crew(load, params)
@@ -176,7 +181,7 @@ def find_images(
                 open_blocks -= 1
                 blocks.save(block.start, block.trials)
                 tally.add(block.trials)
-                tally.check(params)
+                tally.check(params, blocks.folder)
     finally:
         crew.dismiss()
     return tally
