@@ -102,14 +102,16 @@ class Shop:
 
 
 class Announced(Silent):
-    """Prints the name of every phase as it begins, and packs slowly enough to be met at it."""
+    """Prints the name of the phase as it begins and at every step, for the parent process."""
 
     def start(self, description, total):
-        self._pause_s = 0.004 if description.startswith("packing") else 0.0
-        print(description, flush=True)  # noqa: T201 - read by the parent process
+        self._description = description
+        self.advance()
 
     def advance(self, units=1, status=""):
-        time.sleep(self._pause_s)
+        print(self._description, flush=True)  # noqa: T201 - above
+        if self._description.startswith("packing"):
+            time.sleep(0.002)  # long enough to be met at it
 
 
 def main(scratch, raw, items):

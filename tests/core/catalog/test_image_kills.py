@@ -15,9 +15,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
 ITEMS = 400
-# Kills in each phase, and about how long it lasts: a kill falls somewhere into it. Ten of the
-# first kind go through one search, so each comes early.
-KILLS = {"images": (10, 0.3), "packing images": (10, 0.3)}
+# Kills in each phase, and before which of its steps at the latest (items, or blocks of eight).
+KILLS = {"images": (10, 100), "packing images": (10, 50)}
 
 
 def start(scratch, raw):
@@ -26,11 +25,12 @@ def start(scratch, raw):
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, cwd=ROOT)
 
 
-def killed_in(process, phase, delay):
-    """Kill a run some seconds into a phase; False if it was done before."""
+def killed_in(process, phase, step, delay_s):
+    """Kill a run some time after a step of a phase; False if it was done before."""
     for line in process.stdout:
-        if line.strip() == phase:
-            time.sleep(delay)
+        step -= line.strip() == phase
+        if step < 0:
+            time.sleep(delay_s)
             process.send_signal(signal.SIGKILL)
             break
     process.stdout.close()
@@ -54,12 +54,13 @@ def test_twenty_kills_at_random_moments_change_no_byte(tmp_path):
     rng = random.Random(5)
     scratch, raw = tmp_path / "scratch", tmp_path / "raw"
     kept = []
-    for phase, (kills, longest_s) in KILLS.items():
+    for phase, (kills, steps) in KILLS.items():
         done = 0
         for _ in range(3 * kills):
             if done == kills:
                 break
-            if killed_in(start(scratch, raw), phase, rng.uniform(0, longest_s)):
+            step, delay_s = rng.randrange(steps), rng.uniform(0, 0.01)
+            if killed_in(start(scratch, raw), phase, step, delay_s):
                 done += 1
                 kept.append(len(list(scratch.glob("images-*/0*.parquet"))))
                 assert not raw.exists()
