@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import Counter, deque
@@ -17,6 +18,8 @@ from macrec_core.catalog.images import ImageError, decode_image
 from macrec_core.errors import MacrecError
 from macrec_core.params.data import ImageParams
 from macrec_core.progress import Progress
+
+log = logging.getLogger(__name__)
 
 Load = Callable[[str], bytes]
 
@@ -161,8 +164,14 @@ def find_images(
     tally = Tally(len(urls))
     todo = _unfinished(blocks, tally)
     tally.check(params, blocks.folder)
-    pace = Pace(sum(todo.values()))
-    progress.start("images", sum(todo.values()))
+    left = sum(todo.values())
+    if left < len(urls):
+        log.info(
+            "images: %d of %d items were settled by an earlier run, at %s",
+            len(urls) - left, len(urls), blocks.folder,
+        )  # fmt: skip
+    pace = Pace(left)
+    progress.start("images", left)
     crew = _Crew(load, params)
     waiting, open_blocks = deque(todo), 0
     try:

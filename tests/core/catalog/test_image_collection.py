@@ -142,7 +142,8 @@ def test_addresses_that_are_none_are_a_cause(collect):
 # ---------------------------------------------------------------------------- resume
 
 
-def test_what_is_found_or_gone_for_good_is_not_asked_for_again(collect):
+def test_what_is_found_or_gone_for_good_is_not_asked_for_again(collect, caplog):
+    caplog.set_level("INFO")
     urls = {
         "B0": [url("good", 0)],
         "B1": [url("gone", 1)],
@@ -157,6 +158,7 @@ def test_what_is_found_or_gone_for_good_is_not_asked_for_again(collect):
     assert after == before
     assert first.asked.total() == 8
     assert again.asked == {url("refused", 3): 1}
+    assert "5 of 6 items were settled by an earlier run" in caplog.text
 
 
 def test_what_has_passed_is_found_at_the_next_run(collect):
