@@ -13,7 +13,7 @@ from image_shop import PARAMS, Shop, noise, shop_urls
 from macrec_core.artifacts import read_artifact, write_json
 from macrec_core.catalog import image_trials
 from macrec_core.catalog.image_collection import collect_images
-from macrec_core.catalog.image_search import Pace
+from macrec_core.catalog.image_counts import Pace
 from macrec_core.catalog.image_shards import ItemImages, image_parts, pictured_items
 from macrec_core.catalog.image_trials import folder_content, trials_folder
 from macrec_core.errors import MacrecError
