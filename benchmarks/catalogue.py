@@ -15,7 +15,7 @@ from macrec_core.catalog.catalogue import build_catalogue
 from macrec_core.catalog.raw import Places, write_raw
 from macrec_core.params.loading import load_params
 from macrec_core.params.whole import Params
-from macrec_core.schemas import IMAGES, ITEMS
+from macrec_core.schemas import ITEMS
 
 ROOT = Path(__file__).resolve().parents[1]
 REAL = "data/industrial/Industrial_and_Scientific.item.json.gz"
@@ -37,7 +37,7 @@ def sample(folder: Path) -> Path:
     write_raw(raw, preset.dataset_specs["sample"], preset.images, places, with_images=True)
     built = build_catalogue(raw, preset.modalities, preset.filter)
     write_artifact(target / "items.parquet", built.items, ITEMS)
-    write_artifact(target / "images.parquet", built.images, IMAGES)
+    built.images.write(target / "images.parquet")
     return target
 
 

@@ -172,6 +172,12 @@ def read_any(path: Path) -> pa.Table:
         return file.read()
 
 
+def read_schema(path: Path) -> pa.Schema:
+    """The columns and metadata of an artifact of a kind not known beforehand."""
+    with _opened(path) as file:
+        return file.schema_arrow
+
+
 def artifact_name(table: pa.Table) -> str:
     """The artifact name in a table's metadata, or an empty string."""
     name: bytes = (table.schema.metadata or {}).get(_NAME, b"")

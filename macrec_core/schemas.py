@@ -67,6 +67,23 @@ IMAGE_FAILURES = Contract(
     ),
 )
 
+# What `download` keeps in its scratch folder: one row a URL that was asked for.
+IMAGE_TRIALS = Contract(
+    "image_trials",
+    1,
+    pa.schema(
+        [
+            _required("item_key", pa.string()),
+            _required("url", pa.string()),
+            # Why the URL gave no usable image; empty where it did.
+            _required("cause", pa.string()),
+            _required("width", pa.int32()),
+            _required("height", pa.int32()),
+            _required("image", pa.binary()),
+        ]
+    ),
+)
+
 ITEMS = Contract(
     "items",
     1,

@@ -2,13 +2,14 @@
 
     python -m stages download --dataset sample --raw artifacts/sample/raw
 
-A cut download goes on where it stopped. Relative folders of params.yaml are looked for below
-$MACREC_DATA, or the working directory.
+A cut download goes on where it stopped, images included. Relative folders of params.yaml are
+looked for below $MACREC_DATA, or the working directory.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import Annotated
 
@@ -44,7 +45,7 @@ def main(
         folder=folder,
     )
     with Console() as progress, atomic_folder(raw) as target:
-        write_raw(
+        contents = write_raw(
             target,
             params.dataset_specs[dataset],
             params.images,
@@ -52,3 +53,6 @@ def main(
             with_images="image" in params.modalities,
             progress=progress,
         )
+    # Only now: had the folder not come into its place, the next run would go on with them.
+    for leftover in contents.leftovers:
+        shutil.rmtree(leftover, ignore_errors=True)

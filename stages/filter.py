@@ -29,7 +29,7 @@ def main(
     from macrec_core.catalog.catalogue import build_catalogue
     from macrec_core.catalog.manifest import source_kind
     from macrec_core.params.loading import load_params
-    from macrec_core.schemas import IMAGES, INTERACTIONS, ITEMS, USERS
+    from macrec_core.schemas import INTERACTIONS, ITEMS, USERS
 
     params = load_params(params_file)
     spec = params.dataset_specs.get(dataset)
@@ -41,7 +41,7 @@ def main(
     catalogue = build_catalogue(raw, params.modalities, params.filter)
     info = {"dataset": dataset, "source": spec.source}
     write_artifact(items, catalogue.items, ITEMS, info)
-    write_artifact(images, catalogue.images, IMAGES, info)
+    catalogue.images.write(images, info)
     write_artifact(users, catalogue.users, USERS, info)
     write_artifact(interactions, catalogue.interactions, INTERACTIONS, info)
     write_json(metrics, catalogue.metrics)

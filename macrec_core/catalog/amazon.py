@@ -1,9 +1,9 @@
 """Raw files of a category in the Amazon-2018 layout, gathered into one folder.
 
-Written are `ratings.csv` and `metadata.json.gz` as released, `images.parquet` and
-`image_failures.parquet`, and `truth.npz` where the source has one. The 5-core reviews are only
-read for the items they mention: no other item can survive a filter of five or more
-interactions, so no other item's image is fetched; `filter` warns of a smaller core.
+Written are `ratings.csv` and `metadata.json.gz` as released, `images/part-*.parquet` and
+`image_failures.parquet` if image is a modality, and `truth.npz` where the source has one. The
+5-core reviews are only read for the items they mention: no other item can survive a filter of
+five or more interactions, so no other item's image is fetched; `filter` warns of a smaller core.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from macrec_core.artifacts import write_artifact
-from macrec_core.catalog.images import ImageSet, collect_images
+from macrec_core.catalog.image_collection import collect_images
+from macrec_core.catalog.image_trials import folder_content, trials_folder
 from macrec_core.catalog.manifest import RawContents, describe_file
 from macrec_core.catalog.metadata import (
     BadLines,
@@ -24,11 +24,10 @@ from macrec_core.catalog.metadata import (
     read_metadata,
     reviewed_items,
 )
-from macrec_core.catalog.source import Base
+from macrec_core.catalog.source import Base, LocalBase
 from macrec_core.errors import MacrecError
 from macrec_core.params.data import ImageParams
 from macrec_core.progress import Progress
-from macrec_core.schemas import IMAGE_FAILURES, RAW_IMAGES
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +55,12 @@ def release_name(category: str) -> str:
 
 
 def gather_amazon(
-    base: Base, category: str, target: Path, images: ImageParams | None, progress: Progress
+    base: Base,
+    category: str,
+    target: Path,
+    images: ImageParams | None,
+    scratch: Path,
+    progress: Progress,
 ) -> RawContents:
     """Fetch and check a category's files and images.
 
@@ -65,6 +69,7 @@ def gather_amazon(
         category: the release's or the paper's name.
         target: existing empty folder.
         images: limits on images; None to fetch neither reviews nor images.
+        scratch: keeps what was found of the images between runs.
         progress: told of files and images.
 
     Raises:
@@ -83,7 +88,7 @@ def gather_amazon(
         progress.advance(status=kept)
     metadata = read_metadata(target / "metadata.json.gz")
     counts = _metadata_counts(metadata)
-    urls: dict[str, list[str]] = {}
+    leftovers: tuple[Path, ...] = ()
     if images is not None:
         relative = f"categoryFilesSmall/{name}_5.json.gz"
         reviews = _fetched(base, relative)
@@ -93,9 +98,13 @@ def gather_amazon(
         reviewed, bad_lines = reviewed_items(reviews)
         urls = _wanted_urls(metadata, reviewed)
         counts |= _review_counts(reviewed, urls, bad_lines)
-    found = _write_images(urls, base, target, images, progress)
-    log.info("%s: %s", name, counts | found)
-    return RawContents(files, counts | found)
+        # The same name in a local folder may become another picture.
+        content = folder_content(base.folder / "images") if isinstance(base, LocalBase) else ""
+        trials = trials_folder(scratch, urls, images, content)
+        leftovers = (trials,)
+        counts |= collect_images(urls, base.load_image, images, trials, target, progress)
+    log.info("%s: %s", name, counts)
+    return RawContents(files, counts, leftovers)
 
 
 def _metadata_counts(metadata: Metadata) -> dict[str, object]:
@@ -117,30 +126,6 @@ def _review_counts(
         "reviewed_items": len(reviewed),
         "reviewed_items_without_metadata": len(reviewed) - len(wanted),
         "review_bad_lines": bad_lines.count,
-    }
-
-
-def _write_images(
-    urls: dict[str, list[str]],
-    base: Base,
-    target: Path,
-    images: ImageParams | None,
-    progress: Progress,
-) -> dict[str, object]:
-    """Write both image tables, empty ones if no image is wanted, and return their counts."""
-    if images is None:
-        write_artifact(target / "images.parquet", RAW_IMAGES.schema.empty_table(), RAW_IMAGES)
-        write_artifact(
-            target / "image_failures.parquet", IMAGE_FAILURES.schema.empty_table(), IMAGE_FAILURES
-        )
-        return {}
-    found: ImageSet = collect_images(urls, base.load_image, images, progress)
-    write_artifact(target / "images.parquet", found.images, RAW_IMAGES)
-    write_artifact(target / "image_failures.parquet", found.failures, IMAGE_FAILURES)
-    return {
-        "images_wanted": found.wanted,
-        "images_missing": found.missing,
-        "image_failures": found.causes,
     }
 
 

@@ -11,7 +11,6 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from macrec_core.artifacts import read_artifact
 from macrec_core.catalog.cleaning import clean_categories, clean_text
 from macrec_core.catalog.filtering import (
     codes,
@@ -20,6 +19,7 @@ from macrec_core.catalog.filtering import (
     read_ratings,
     table_1,
 )
+from macrec_core.catalog.image_shards import ItemImages, image_parts, pictured_items
 from macrec_core.catalog.manifest import source_kind
 from macrec_core.catalog.metadata import BadLines, read_metadata
 from macrec_core.catalog.minionerec import rebuilt_sequences
@@ -32,7 +32,6 @@ from macrec_core.catalog.published import (
 )
 from macrec_core.errors import MacrecError
 from macrec_core.params.data import FilterParams
-from macrec_core.schemas import IMAGES, RAW_IMAGES
 
 log = logging.getLogger(__name__)
 
@@ -54,14 +53,14 @@ class Catalogue:
 
     Attributes:
         items: contract ITEMS.
-        images: contract IMAGES; empty where the source or the modalities have none.
+        images: writes contract IMAGES; empty where the source or the modalities have none.
         users: contract USERS.
         interactions: contract INTERACTIONS.
         metrics: Table 1's figures, and what was dropped and why.
     """
 
     items: pa.Table
-    images: pa.Table
+    images: ItemImages
     users: pa.Table
     interactions: pa.Table
     metrics: dict[str, object]
@@ -91,8 +90,7 @@ def _amazon(raw: Path, need_image: bool, params: FilterParams) -> Catalogue:
     metadata = read_metadata(raw / "metadata.json.gz")
     bad = {"ratings.csv": ratings.bad_lines, "metadata.json.gz": metadata.bad_lines}
     _check_bad_lines(raw, bad, params)
-    images = read_artifact(raw / "images.parquet", RAW_IMAGES)
-    pictured = images.column("item_key").to_pylist() if need_image else None
+    pictured = pictured_items(raw) if need_image else None
     if need_image and params.k_core < _RELEASED_CORE:
         log.warning(
             "filter.k_core=%d: images were fetched for items of the released %d-core only; the "
@@ -121,7 +119,7 @@ def _amazon(raw: Path, need_image: bool, params: FilterParams) -> Catalogue:
     _log(metrics)
     return Catalogue(
         item_table,
-        _images(images, item_keys) if need_image else IMAGES.schema.empty_table(),
+        ItemImages(image_parts(raw), item_keys) if need_image else ItemImages(),
         users.select("user_id", "user_key").to_arrow(),
         interactions,
         metrics,
@@ -169,7 +167,7 @@ def _of_sequences(
     )
     log.info("published sequences are kept as they are: no k-core, no other filter")
     _log(metrics)
-    return Catalogue(items, IMAGES.schema.empty_table(), users, interactions, metrics)
+    return Catalogue(items, ItemImages(), users, interactions, metrics)
 
 
 def _check_bad_lines(raw: Path, bad: Mapping[str, BadLines], params: FilterParams) -> None:
@@ -243,14 +241,6 @@ def _items(keys: Sequence[str], records: Sequence[Mapping[str, object]]) -> pa.T
 
 def _first(record: Mapping[str, object], names: Sequence[str]) -> object:
     return next((record[name] for name in names if record.get(name)), None)
-
-
-def _images(images: pa.Table, keys: Sequence[str]) -> pa.Table:
-    """Images of the kept items, in the order of item ids."""
-    row_of = {key: row for row, key in enumerate(images.column("item_key").to_pylist())}
-    rows = [row_of[key] for key in keys]
-    picked = images.take(rows).drop_columns(["item_key"])
-    return picked.add_column(0, "item_id", pa.array(np.arange(len(rows), dtype=np.int32)))
 
 
 def _empty_fields(items: pa.Table) -> dict[str, object]:

@@ -21,10 +21,13 @@ class RawContents:
         files: per file name, its origin, SHA-256 and size in bytes there, and whether it was
             kept.
         counts: records, items, images and failures.
+        leftovers: scratch folders to remove once the raw folder is in its place; the manifest
+            does not tell of them.
     """
 
     files: dict[str, dict[str, object]]
     counts: dict[str, object]
+    leftovers: tuple[Path, ...] = ()
 
 
 def describe_file(path: Path, origin: str, *, kept: bool) -> dict[str, object]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from macrec_core.catalog.amazon import gather_amazon
@@ -34,7 +34,7 @@ class Places:
 
     Attributes:
         data_root: what a relative folder of the params is relative to.
-        scratch: partial downloads, kept between runs.
+        scratch: partial downloads and images found, kept between runs.
         folder: used instead of the folder or URL of the params, if given.
     """
 
@@ -65,7 +65,8 @@ def write_raw(
         retry: patience with an HTTP server.
 
     Returns:
-        What the manifest says.
+        What the manifest says, and the scratch folders that are no longer needed once the folder
+        is in its place.
 
     Raises:
         MacrecError: the source lacks or breaks something that is needed.
@@ -100,7 +101,8 @@ def _sample(
     with tempfile.TemporaryDirectory(dir=places.scratch) as name:
         folder = Path(name)
         write_sample(folder, spec, progress)
-        contents = gather_amazon(LocalBase(folder, "sample"), CATEGORY, target, images, progress)
+        base = LocalBase(folder, "sample")
+        contents = gather_amazon(base, CATEGORY, target, images, folder, progress)
         return _with_truth(contents, folder, "sample", target)
 
 
@@ -116,11 +118,13 @@ def _amazon(
     base, wanted = places.folder or spec.base, images if with_images else None
     if not is_url(base):
         folder = _folder(base, places)
-        contents = gather_amazon(LocalBase(folder, base), spec.category, target, wanted, progress)
+        contents = gather_amazon(
+            LocalBase(folder, base), spec.category, target, wanted, places.scratch, progress
+        )
         return _with_truth(contents, folder, base, target)
     limit = images.max_pixels * _BYTES_PER_PIXEL
     with HttpBase(base, places.scratch, images.timeout_s, limit, retry) as http:
-        return gather_amazon(http, spec.category, target, wanted, progress)
+        return gather_amazon(http, spec.category, target, wanted, places.scratch, progress)
 
 
 def _with_truth(contents: RawContents, folder: Path, label: str, target: Path) -> RawContents:
@@ -129,7 +133,7 @@ def _with_truth(contents: RawContents, folder: Path, label: str, target: Path) -
         return contents
     shutil.copyfile(folder / TRUTH, target / TRUTH)
     entry = describe_file(target / TRUTH, f"{label}/{TRUTH}", kept=True)
-    return RawContents(contents.files | {TRUTH: entry}, contents.counts)
+    return replace(contents, files=contents.files | {TRUTH: entry})
 
 
 def _folder(text: str, places: Places) -> Path:

@@ -66,8 +66,10 @@ class ImageParams(Section):
     max_pixels: PositiveInt
     jpeg_quality: Annotated[int, Field(ge=1, le=95)]
     concurrency: PositiveInt
+    per_host: PositiveInt
     timeout_s: PositiveFloat
     max_failure_rate: Fraction
+    shard_mb: Annotated[int, Field(ge=1, le=1024)]
 
 
 class FilterParams(Section):

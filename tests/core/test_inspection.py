@@ -13,8 +13,10 @@ from macrec_core.ranking import Cases, Evaluation, Ranking
 from macrec_core.recommendations import recommendations_table
 from macrec_core.schemas import (
     EVALUATION_EXAMPLES,
+    IMAGES,
     INTERACTIONS,
     ITEMS,
+    RAW_IMAGES,
     RECOMMENDATIONS,
     TRAINING_EXAMPLES,
     USERS,
@@ -259,3 +261,25 @@ def test_empty_examples_are_no_problem(whole, root):
     path = whole / "macrec" / "seq2seq" / "eval.parquet"
     write_artifact(path, pq.read_table(path).slice(0, 0), EVALUATION_EXAMPLES)
     assert inspect_artifacts(root, set()).problems == []
+
+
+def write_images(path, keys, name="item_key", contract=RAW_IMAGES):
+    count = len(keys)
+    columns = {name: keys, "url": ["x"] * count, "width": [1] * count, "height": [1] * count}
+    write_artifact(path, pa.table({**columns, "image": [b"jpeg"] * count}), contract)
+
+
+def test_images_are_checked_in_pieces(root, monkeypatch):
+    monkeypatch.setattr("macrec_core.inspection._IMAGES_AT_ONCE", 2)
+    home = root / "toy"
+    write_images(home / "raw" / "images" / "part-00000.parquet", ["a", "b", "c"])
+    write_images(home / "images.parquet", [0, 1, 2], "item_id", IMAGES)
+    assert inspect_artifacts(root, set()).problems == []
+    write_images(home / "images.parquet", [0, 1, 3], "item_id", IMAGES)
+    part = home / "raw" / "images" / "part-00000.parquet"
+    table = pq.read_table(part)
+    pq.write_table(table.take([0, 2, 1]), part)
+    problems = inspect_artifacts(root, set()).problems
+    assert len(problems) == 2
+    assert "images.parquet: column 'item_id' names 3" in problems[0]
+    assert "part-00000.parquet: rows are not in the order of key ['item_key']" in problems[1]

@@ -11,6 +11,8 @@ from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
 from macrec_core.artifacts import read_artifact
+from macrec_core.catalog.sample import write_sample
+from macrec_core.params.data import SampleSource
 from macrec_core.schemas import IMAGES, INTERACTIONS, ITEMS, USERS
 from stages import download, filter
 from stages.console import OneLineErrors
@@ -139,6 +141,22 @@ def test_a_failed_download_leaves_the_older_folder(params, tmp_path):
     assert contents(folder) == before
 
 
+def test_images_found_by_a_failed_download_are_kept_until_one_succeeds(params, tmp_path):
+    spec = SampleSource(source="sample", num_items=40, num_users=60, image_size=32, seed=0)
+    write_sample(tmp_path / "data" / "shop", spec)
+    values = YAML(typ="safe", pure=True).load(params)
+    values["dataset_specs"]["sample"] = {"source": "amazon", "category": "Sample", "base": "shop"}
+    kept = tmp_path / "scratch" / "downloads"
+    for rate, images in ((0.0, 1), (0.5, 0)):
+        values["images"]["max_failure_rate"] = rate
+        YAML(pure=True).dump(values, params)
+        result = run_download(params, tmp_path)
+        assert result.exit_code == bool(images), result.output
+        assert len(list(kept.glob("images-*/*.parquet"))) == images
+    assert list(kept.iterdir()) == []
+    assert run_filter(params, tmp_path).exit_code == 0
+
+
 def test_filter_refuses_the_raw_folder_of_another_source(params, tmp_path):
     assert run_download(params, tmp_path, "toys").exit_code == 0
     result = run_filter(params, tmp_path, "sample")
@@ -146,7 +164,9 @@ def test_filter_refuses_the_raw_folder_of_another_source(params, tmp_path):
     assert "was made from source 'published', the params say 'sample'" in result.output
 
 
-@pytest.mark.parametrize("name", ["manifest.json", "ratings.csv", "metadata.json.gz"])
+@pytest.mark.parametrize(
+    "name", ["manifest.json", "ratings.csv", "metadata.json.gz", "images/part-00000.parquet"]
+)
 @pytest.mark.parametrize("damage", ["missing", "cut"])
 def test_filter_of_a_damaged_raw_folder_writes_nothing(params, tmp_path, name, damage):
     assert run_download(params, tmp_path).exit_code == 0

@@ -75,8 +75,10 @@ def image_params():
         max_pixels=10_000,
         jpeg_quality=90,
         concurrency=3,
+        per_host=2,
         timeout_s=5.0,
         max_failure_rate=0.5,
+        shard_mb=1,
     )
 
 

@@ -11,6 +11,7 @@ import pytest
 from macrec_core.artifacts import read_artifact
 from macrec_core.catalog.amazon import release_name
 from macrec_core.catalog.http import Retry
+from macrec_core.catalog.image_shards import pictured_items
 from macrec_core.catalog.raw import Places, write_raw
 from macrec_core.errors import MacrecError
 from macrec_core.params.data import AmazonSource
@@ -118,7 +119,7 @@ def gather(tmp_path, image_params, release):
 
 
 def keys(raw):
-    return read_artifact(raw / "images.parquet", RAW_IMAGES).column("item_key").to_pylist()
+    return pictured_items(raw)
 
 
 def failures(raw):
@@ -127,7 +128,8 @@ def failures(raw):
 
 
 def bytes_of(raw):
-    return {path.name: path.read_bytes() for path in raw.iterdir() if path.name != "manifest.json"}
+    paths = [path for path in raw.rglob("*") if path.is_file() and path.name != "manifest.json"]
+    return {str(path.relative_to(raw)): path.read_bytes() for path in paths}
 
 
 # ----------------------------------------------------------------------- local folder
@@ -150,7 +152,7 @@ def test_a_local_release_is_gathered_with_origins_and_hashes(gather, release):
     }
     assert manifest["files"]["reviews_5core.json.gz"]["kept"] is False
     assert sorted(path.name for path in raw.iterdir()) == [
-        "image_failures.parquet", "images.parquet", "manifest.json", "metadata.json.gz",
+        "image_failures.parquet", "images", "manifest.json", "metadata.json.gz",
         "ratings.csv",
     ]  # fmt: skip
 
@@ -171,6 +173,7 @@ def test_images_only_of_reviewed_items_with_metadata(gather, release):
         "images_wanted": 3,
         "images_missing": 0,
         "image_failures": {},
+        "image_shards": 1,
     }
 
 
@@ -201,7 +204,7 @@ def test_high_resolution_comes_first_then_the_next_url(gather, release):
     release.metadata = [json.dumps(record) for record in records]
     release.write()
     raw, _ = gather("release")
-    table = read_artifact(raw / "images.parquet", RAW_IMAGES)
+    table = read_artifact(raw / "images" / "part-00000.parquet", RAW_IMAGES)
     assert table.column("image").to_pylist()[:2] == [
         release.images["B0.jpg"],
         release.images["B1.jpg"],
@@ -213,7 +216,9 @@ def test_without_the_image_modality_neither_reviews_nor_images_are_needed(gather
     release.write()
     (release.folder / "categoryFilesSmall" / "Toys_5.json.gz").unlink()
     raw, contents = gather("release", with_images=False)
-    assert keys(raw) == []
+    assert not (raw / "images").exists()
+    with pytest.raises(MacrecError, match=r"image_shards=None.*run download again, with image"):
+        keys(raw)
     assert "reviews_5core.json.gz" not in contents.files
 
 
@@ -266,11 +271,11 @@ def over_http(release, server):
 
 def test_http_and_local_folder_give_the_same_files(gather, release, server, tmp_path):
     over_http(release, server)
-    local, _ = gather("release")
+    local, earlier = gather("release")
     remote, contents = gather(server.url + "/", target="remote")
     assert bytes_of(remote) == bytes_of(local)
     assert contents.files["ratings.csv"]["origin"] == server.url + RATINGS
-    assert list((tmp_path / "scratch").iterdir()) == []
+    assert {*(tmp_path / "scratch").iterdir()} == {*earlier.leftovers, *contents.leftovers}
 
 
 def test_a_cut_file_is_continued_not_begun_anew(gather, release, server):
@@ -370,6 +375,20 @@ def test_images_over_http_fail_by_cause(gather, release, server, image_params):
         "B4": "status_503",
     }
     assert contents.counts["images_missing"] == 5
+
+
+def test_a_later_run_asks_only_for_images_that_may_come(gather, release, server, image_params):
+    over_http(release, server)
+    server.faults |= {"/images/B0.jpg": [status(404)], "/images/B1.jpg": [status(503)] * 4}
+    strict = image_params.model_copy(update={"max_failure_rate": 0.1})
+    with pytest.raises(MacrecError, match=r"2 of 6 items.*'status_404': 1, 'status_503': 1"):
+        gather(server.url, images=strict)
+    server.requests.clear()
+    raw, _ = gather(server.url, target="again")
+    assert keys(raw) == ["B1", "B2", "B3", "B4", "B5"]
+    assert failures(raw) == {"B0": "status_404"}
+    asked = [path for path, _ in server.requests if path.startswith("/images/")]
+    assert asked == ["/images/B1.jpg"]
 
 
 def test_no_server_is_a_clear_error(gather):

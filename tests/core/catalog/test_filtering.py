@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from macrec_core.artifacts import write_artifact, write_json
+from macrec_core.artifacts import read_artifact, write_artifact, write_json
 from macrec_core.catalog.catalogue import build_catalogue
 from macrec_core.catalog.filtering import codes, k_core, leave_one_out, read_ratings
+from macrec_core.catalog.image_shards import ItemImages
 from macrec_core.errors import MacrecError
 from macrec_core.params.data import FilterParams
 from macrec_core.schemas import IMAGES, INTERACTIONS, ITEMS, RAW_IMAGES, USERS
@@ -39,8 +40,9 @@ def write_raw_folder(folder, lines, items, pictured=None, end="\n", metadata_lin
         "height": [8] * len(keys),
         "image": [key.encode() for key in keys],
     }
-    write_artifact(folder / "images.parquet", pa.table(images), RAW_IMAGES)
-    write_json(folder / "manifest.json", {"source": "amazon"})
+    write_artifact(folder / "images" / "part-00000.parquet", pa.table(images), RAW_IMAGES)
+    counts = {"image_shards": 1}
+    write_json(folder / "manifest.json", {"source": "amazon", "counts": counts})
     return folder
 
 
@@ -176,10 +178,12 @@ def test_earliest_of_repeated_interactions_and_file_order_at_equal_times(tmp_pat
     for table, contract in (
         (catalogue.items, ITEMS),
         (catalogue.users, USERS),
-        (catalogue.images, IMAGES),
         (catalogue.interactions, INTERACTIONS),
     ):
         write_artifact(tmp_path / "x.parquet", table, contract)
+    catalogue.images.write(tmp_path / "images.parquet")
+    images = read_artifact(tmp_path / "images.parquet", IMAGES)
+    assert images.column("image").to_pylist() == [b"c", b"a", b"b"]
 
 
 def test_items_without_metadata_or_image_are_dropped_and_counted(tmp_path):
@@ -187,14 +191,13 @@ def test_items_without_metadata_or_image_are_dropped_and_counted(tmp_path):
     raw = write_raw_folder(tmp_path / "raw", lines, "abcd", pictured="bcde")
     catalogue = build_catalogue(raw, ["text", "image"], params())
     assert sequences(catalogue) == {user: ["b", "c", "d"] for user in "uvw"}
-    assert catalogue.images.column("item_id").to_pylist() == [0, 1, 2]
-    assert catalogue.images.column("image").to_pylist() == [b"b", b"c", b"d"]
+    assert catalogue.images.keys == ["b", "c", "d"]
     dropped = catalogue.metrics["dropped"]
     assert dropped["interactions_without_metadata"] == 3
     assert dropped["interactions_without_image"] == 3
     text_only = build_catalogue(raw, ["text"], params())
     assert sequences(text_only) == {user: ["a", "b", "c", "d"] for user in "uvw"}
-    assert text_only.images.num_rows == 0
+    assert text_only.images == ItemImages()
 
 
 def test_users_keep_three_interactions_even_with_a_smaller_core(tmp_path):

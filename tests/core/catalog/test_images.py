@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import resource
 
 import numpy as np
 import pytest
@@ -8,12 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from macrec_core.artifacts import read_artifact, write_artifact
-from macrec_core.catalog.images import ImageError, collect_images, decode_image
-from macrec_core.errors import MacrecError
+from macrec_core.catalog.images import ImageError, decode_image
 from macrec_core.params.data import ImageParams
-from macrec_core.progress import Silent
-from macrec_core.schemas import IMAGE_FAILURES, RAW_IMAGES
 
 
 def packed(image, kind="PNG", **options):
@@ -24,6 +21,14 @@ def packed(image, kind="PNG", **options):
 
 def jpeg(colour="red", size=(8, 8)):
     return packed(Image.new("RGB", size, colour), "JPEG")
+
+
+def claiming(side):
+    """A JPEG of 8 by 8 pixels whose header says `side` by `side`."""
+    data = bytearray(jpeg())
+    at = data.index(b"\xff\xc0") + 5
+    data[at : at + 4] = side.to_bytes(2, "big") * 2
+    return bytes(data)
 
 
 def pixel(decoded):
@@ -82,12 +87,54 @@ def test_every_kind_of_image_becomes_rgb(data, expected, image_params):
         (packed(Image.new("RGB", (4, 4)), "PPM"), "undecodable"),
         (packed(Image.new("L", (101, 100))), "too_many_pixels"),
         (packed(Image.new("1", (20_000, 20_000))), "too_many_pixels"),
+        (claiming(60_000), "too_many_pixels"),
     ],
-    ids=["empty", "html", "truncated", "other format", "over the limit", "bomb"],
+    ids=[
+        "empty",
+        "html",
+        "truncated",
+        "other format",
+        "over the limit",
+        "bomb",
+        "60,000 x 60,000",
+    ],
 )
 def test_unusable_image_gives_its_cause(data, cause, image_params):
     with pytest.raises(ImageError, match=f"^{cause}$"):
         decode_image(data, image_params)
+
+
+def test_a_bomb_is_refused_before_it_takes_memory():
+    """Decoded, 8,000 by 8,000 pixels would take 192 MB."""
+    limits = ImageParams(
+        max_side=64, max_pixels=40_000_000, jpeg_quality=90, concurrency=1, per_host=1,
+        timeout_s=1.0, max_failure_rate=0.0, shard_mb=1,
+    )  # fmt: skip
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ImageError, match=r"^too_many_pixels$"):
+        decode_image(claiming(8_000), limits)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # KiB
+
+
+def test_a_jpeg_that_is_mostly_something_else_is_packed_anew(image_params):
+    data = jpeg()
+    padding = b"".join(b"\xff\xe5\xff\xff" + bytes(0xFFFD) for _ in range(3))
+    decoded = decode_image(data[:2] + padding + data[2:], image_params)
+    assert len(decoded.jpeg) < 2000
+    assert pixel(decoded) == pixel(decode_image(data, image_params))
+
+
+def test_a_large_jpeg_is_decoded_reduced_and_looks_the_same(image_params):
+    limits = image_params.model_copy(update={"max_pixels": 1_000_000})
+    across = np.linspace(0, 255, 600, dtype=np.uint8)
+    picture = Image.fromarray(np.broadcast_to(across, (400, 600)).copy()).convert("RGB")
+    whole = decode_image(packed(picture), limits)  # PNG: decoded at its full size
+    reduced = decode_image(packed(picture, "JPEG", quality=95), limits)
+    assert (reduced.width, reduced.height) == (whole.width, whole.height) == (64, 43)
+    views = [
+        np.asarray(Image.open(io.BytesIO(found.jpeg))).astype(int) for found in (whole, reduced)
+    ]
+    assert np.abs(views[0] - views[1]).max() <= 6
 
 
 @settings(max_examples=150, deadline=None)
@@ -98,8 +145,8 @@ def test_unusable_image_gives_its_cause(data, cause, image_params):
 )
 def test_damaged_image_never_gives_another_error(kind, changes, cut):
     params = ImageParams(
-        max_side=64, max_pixels=10_000, jpeg_quality=90, concurrency=1, timeout_s=1.0,
-        max_failure_rate=0.0,
+        max_side=64, max_pixels=10_000, jpeg_quality=90, concurrency=1, per_host=1,
+        timeout_s=1.0, max_failure_rate=0.0, shard_mb=1,
     )  # fmt: skip
     data = bytearray(packed(Image.effect_noise((40, 30), 50).convert("RGB"), kind))
     for place, value in changes:
@@ -109,43 +156,3 @@ def test_damaged_image_never_gives_another_error(kind, changes, cut):
     except ImageError:
         return
     pixel(decoded)
-
-
-def test_first_usable_url_wins_and_failures_are_listed(image_params, tmp_path):
-    files = {"bad": b"no image", "good": jpeg("blue"), "better": jpeg("green")}
-
-    def load(url):
-        if url not in files:
-            raise ImageError("no_file")
-        return files[url]
-
-    urls = {"B2": ["bad", "good", "better"], "B1": ["good"], "B3": [], "B0": ["gone", "bad"]}
-    found = collect_images(urls, load, image_params, Silent())
-    assert found.images.select(["item_key", "url"]).to_pylist() == [
-        {"item_key": "B1", "url": "good"},
-        {"item_key": "B2", "url": "good"},
-    ]
-    assert found.failures.to_pylist() == [
-        {"item_key": "B0", "url": "gone", "cause": "no_file"},
-        {"item_key": "B0", "url": "bad", "cause": "undecodable"},
-        {"item_key": "B2", "url": "bad", "cause": "undecodable"},
-        {"item_key": "B3", "url": "", "cause": "no_url"},
-    ]
-    assert found.causes == {"no_file": 1, "no_url": 1, "undecodable": 2}
-    assert (found.wanted, found.missing) == (4, 2)
-    write_artifact(tmp_path / "i.parquet", found.images, RAW_IMAGES)
-    write_artifact(tmp_path / "f.parquet", found.failures, IMAGE_FAILURES)
-    assert read_artifact(tmp_path / "i.parquet", RAW_IMAGES).num_rows == 2
-
-
-def test_too_many_missing_images_stop_with_the_counts(image_params):
-    with pytest.raises(MacrecError, match=r"2 of 3 items.*'no_url': 2.*max_failure_rate=0.5"):
-        collect_images({"a": [], "b": [], "c": ["x"]}, lambda url: jpeg(), image_params, Silent())
-
-
-def test_an_unexpected_error_is_not_hidden(image_params):
-    def load(url):
-        raise RuntimeError("bug")
-
-    with pytest.raises(RuntimeError, match="bug"):
-        collect_images({"a": ["x"]}, load, image_params, Silent())

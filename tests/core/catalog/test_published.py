@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from macrec_core.catalog.catalogue import build_catalogue
+from macrec_core.catalog.image_shards import ItemImages
 from macrec_core.catalog.published import (
     count_items,
     published_embeddings_path,
@@ -71,7 +72,7 @@ def test_sequences_come_out_as_published(tmp_path, folder, image_params):
     assert table.column("timestamp").null_count == 7
     assert catalogue.items.column("item_key").to_pylist() == ["0", "1", "2", "3"]
     assert catalogue.items.column("title").null_count == 4
-    assert catalogue.images.num_rows == 0
+    assert catalogue.images == ItemImages()
     assert catalogue.metrics["filter"] is None
     assert contents.counts == {"users": 2, "items": 4}
 
