@@ -49,6 +49,7 @@ def main(
             params.dataset_specs[dataset],
             params.images,
             places,
+            network=params.network,
             with_images="image" in params.modalities,
             progress=progress,
         )

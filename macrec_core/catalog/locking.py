@@ -1,0 +1,51 @@
+"""One run at a time on what two runs would spoil, by a lock that ends with its process."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from macrec_core.errors import MacrecError
+
+
+@contextmanager
+def exclusive(lock: Path, what: str) -> Iterator[None]:
+    """Hold a lock file; the system frees it when the process ends, killed ones too.
+
+    Args:
+        lock: the lock file, left in place afterwards: whoever removes it might remove another's.
+        what: what the error calls the thing that is locked.
+
+    Raises:
+        MacrecError: another run holds it; the message names its process.
+    """
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    holder = lock.with_suffix(".holder")
+    held = FileLock(lock, blocking=False)
+    try:
+        held.acquire()
+    except Timeout as error:
+        raise MacrecError(
+            f"{what}: is being downloaded by {_described(holder)}; wait until it has ended, or "
+            f"end it (lock {lock})"
+        ) from error
+    try:
+        holder.write_text(json.dumps({"pid": os.getpid(), "host": platform.node()}))
+        yield
+        holder.unlink(missing_ok=True)
+    finally:
+        held.release()
+
+
+def _described(holder: Path) -> str:
+    try:
+        found = json.loads(holder.read_text())
+        return f"process {found['pid']} on {found['host']}"
+    except (OSError, ValueError, KeyError, TypeError):  # not written yet, or being written
+        return "another run"
