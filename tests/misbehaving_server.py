@@ -179,6 +179,18 @@ def stalled(after, seconds=30.0):
     return fault
 
 
+def held(leave, entered=None):
+    """A correct answer, but only once an event is set; another event tells of the request."""
+
+    def fault(handler, data):
+        if entered is not None:
+            entered.set()
+        leave.wait(60)
+        serve(handler, data)
+
+    return fault
+
+
 def wrong_length(change):
     """Sends the whole file, but promises more or fewer bytes."""
 

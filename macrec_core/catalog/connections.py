@@ -130,11 +130,13 @@ def allowed_url(url: str, params: NetworkParams) -> httpx.URL:
     """
     try:
         parsed = httpx.URL(url)
-        urlsplit(url)  # stricter about brackets
+        _ = urlsplit(url).port  # stricter about brackets and ports
     except (httpx.InvalidURL, ValueError, TypeError) as error:
         raise RefusedError("bad_url", f"{url!r} is no URL ({error})") from error
     if parsed.scheme not in ("http", "https") or not parsed.host:
         raise RefusedError("bad_url", f"{url!r} is no http or https URL that names a host")
+    if parsed.userinfo:
+        raise RefusedError("bad_url", f"{url!r} carries a user's name; leave it out")
     host = parsed.raw_host.decode("ascii").lower().rstrip(".")
     if not any(_is_allowed(host, rule) for rule in params.allowed_hosts):
         raise RefusedError(

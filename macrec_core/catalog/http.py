@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ import httpx
 
 from macrec_core.catalog.connections import Connections, RefusedError
 from macrec_core.catalog.images import ImageError
-from macrec_core.catalog.locking import exclusive
+from macrec_core.catalog.locking import exclusive, lock_file
 from macrec_core.catalog.partial import PartialFile
 from macrec_core.catalog.retries import PassingError, check_status, with_retries
 from macrec_core.catalog.source import Fetched, FetchError, FileCheck
@@ -128,10 +127,9 @@ class HttpBase:
     def _copy(self, url: str) -> PartialFile:
         """The copy of a file, locked until this base is left."""
         if url not in self._copies:
-            name = hashlib.sha256(url.encode()).hexdigest()[:32]
-            lock = self._scratch / "locks" / f"{name}.lock"
+            lock = lock_file(self._scratch / "locks", url)
             self._locks.enter_context(exclusive(lock, url))
-            self._copies[url] = PartialFile(self._scratch / name)
+            self._copies[url] = PartialFile(self._scratch / lock.stem)
         return self._copies[url]
 
     def _continue(self, url: str, copy: PartialFile, packed: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import platform
@@ -41,6 +42,11 @@ def exclusive(lock: Path, what: str) -> Iterator[None]:
         holder.unlink(missing_ok=True)
     finally:
         held.release()
+
+
+def lock_file(folder: Path, key: str) -> Path:
+    """The lock file of whatever a key names, such as a URL or a path."""
+    return folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.lock"
 
 
 def _described(holder: Path) -> str:

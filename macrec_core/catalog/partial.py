@@ -61,6 +61,8 @@ class PartialFile:
         """Remove all of it."""
         self._remove_bytes()
         self._state.unlink(missing_ok=True)
+        for leftover in self.whole.parent.glob(f".{self._state.name}.*"):  # of killed runs
+            leftover.unlink(missing_ok=True)
         self.validator, self.total = "", None
 
     def _describe(self, validator: str, total: int | None) -> None:
