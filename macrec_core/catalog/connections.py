@@ -22,6 +22,8 @@ from macrec_core.params.network import NetworkParams
 
 # IPv6 addresses that carry an IPv4 one, which a gateway would reach (RFC 6052).
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+# Longest part of a host's name (RFC 1035); Python's resolver stumbles over longer ones.
+_LABEL = 63
 
 
 class RefusedError(Exception):
@@ -99,7 +101,7 @@ class Connections:
         location = found.headers["Location"]
         try:
             target = current.join(location)
-        except httpx.InvalidURL as error:
+        except (httpx.InvalidURL, ValueError) as error:
             raise RefusedError("bad_url", f"redirects to {location!r}, which is no URL") from error
         if current.scheme == "https" and target.scheme == "http":
             raise RefusedError("insecure_redirect", f"redirects from https to {target}")
@@ -138,6 +140,8 @@ def allowed_url(url: str, params: NetworkParams) -> httpx.URL:
     if parsed.userinfo:
         raise RefusedError("bad_url", f"{url!r} carries a user's name; leave it out")
     host = parsed.raw_host.decode("ascii").lower().rstrip(".")
+    if any(len(label) > _LABEL for label in host.split(".")):
+        raise RefusedError("bad_url", f"{url!r} names a host with a part of over {_LABEL} letters")
     if not any(_is_allowed(host, rule) for rule in params.allowed_hosts):
         raise RefusedError(
             "forbidden_host",

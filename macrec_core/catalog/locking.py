@@ -39,8 +39,8 @@ def exclusive(lock: Path, what: str) -> Iterator[None]:
     try:
         holder.write_text(json.dumps({"pid": os.getpid(), "host": platform.node()}))
         yield
-        holder.unlink(missing_ok=True)
     finally:
+        holder.unlink(missing_ok=True)
         held.release()
 
 

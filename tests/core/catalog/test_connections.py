@@ -70,6 +70,7 @@ def test_hosts_of_the_list(url):
         ("http:///x", "bad_url"),
         ("http://example.com:99999999", "bad_url"),
         ("http://example.com/\n", "bad_url"),
+        (f"http://{'a' * 64}.images.example.com/", "bad_url"),
     ],
 )
 def test_urls_off_the_list(url, cause):

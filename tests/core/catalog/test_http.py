@@ -10,8 +10,12 @@ import subprocess
 import threading
 import time
 from email.utils import formatdate
+from pathlib import Path
 
+import httpx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from misbehaving_server import (
     LOOPBACK,
     MisbehavingServer,
@@ -29,7 +33,7 @@ from misbehaving_server import (
 )
 from raw_folders import bytes_of, failures, keys
 
-from macrec_core.catalog.connections import Connections
+from macrec_core.catalog.connections import Connections, RefusedError
 from macrec_core.catalog.http import HttpBase, ImageLimits
 from macrec_core.catalog.images import ImageError
 from macrec_core.catalog.source import FetchError
@@ -38,6 +42,7 @@ from macrec_core.errors import MacrecError
 RATINGS = "/categoryFilesSmall/Gift_Cards.csv"
 REVIEWS = "/categoryFilesSmall/Gift_Cards_5.json.gz"
 METADATA = "/metaFiles2/meta_Gift_Cards.json.gz"
+CONNECTIONS = Connections(LOOPBACK)
 ALL = ["B0", "B1", "B2", "B3", "B4", "B5"]
 
 
@@ -475,11 +480,45 @@ def test_every_cause_of_a_missing_image(tmp_path, server, fault, cause):
 
 
 @pytest.mark.parametrize(
-    "url", ["", "x", "file:///etc/passwd", "http://", "http://[", "a" * 70_000]
+    "url",
+    ["", "x", "file:///etc/passwd", "http://", "http://[", "http://127.0.0.1/\ud800", "a" * 70_000],
 )
 def test_an_image_of_a_bad_url_is_not_asked_for(tmp_path, server, url):
     with connected(server, tmp_path) as base, pytest.raises(ImageError, match="bad_url"):
         base.load_image(url)
+
+
+@given(st.text() | st.text().map("http://127.0.0.1:1/".__add__) | st.text().map("//".__add__))
+def test_whatever_is_called_a_url_has_a_cause(url):
+    once = network(attempts=1)
+    base = HttpBase("http://127.0.0.1:1", CONNECTIONS, Path(), once, ImageLimits(1.0, 1))
+    with pytest.raises(ImageError) as caught:
+        base.load_image(url)
+    assert str(caught.value) in ("bad_url", "forbidden_host", "connection")
+
+
+@given(st.text(st.characters(min_codepoint=32, max_codepoint=255)))
+def test_whatever_a_redirect_names_has_a_cause(location):
+    found = httpx.Response(302, headers=[(b"Location", location.encode("latin-1"))])
+    try:
+        target = CONNECTIONS._target(httpx.URL("http://127.0.0.1/x/y"), found)
+    except RefusedError as error:
+        assert error.cause in ("bad_url", "forbidden_host")
+    else:
+        assert target.host in LOOPBACK.allowed_hosts
+
+
+@pytest.mark.parametrize(
+    "text", [b"SSH-2.0-OpenSSH_9.9\r\n", b"", b"HTTP/1.1 200 OK\r\nX: " + b"x" * 200_000]
+)
+def test_something_else_than_http_is_a_clear_error(gather, server, text):
+    def garbage(handler, data):
+        handler.wfile.write(text)
+        handler.close_connection = True
+
+    server.always[RATINGS] = garbage
+    with pytest.raises(MacrecError, match=r"Gift_Cards\.csv: cannot be fetched"):
+        gather(server.url)
 
 
 def test_images_are_fetched_from_many_threads(tmp_path, server, release):
