@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -19,6 +21,11 @@ from macrec_core.catalog.retries import PassingError, check_status, with_retries
 from macrec_core.catalog.source import Fetched, FetchError, FileCheck
 from macrec_core.errors import MacrecError
 from macrec_core.params.network import NetworkParams
+
+log = logging.getLogger(__name__)
+
+# Seconds between two signs of life of a large file.
+_TELL_EVERY_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -120,7 +127,14 @@ class HttpBase:
         limits = self._images
         assert limits is not None  # given wherever images are wanted
         try:
-            return with_retries(lambda: self._image(url, limits), url, self._params, lambda: 0)
+            return with_retries(
+                # There are many images, and failures are counted and listed in the end.
+                lambda: self._image(url, limits),
+                url,
+                self._params,
+                lambda: 0,
+                logging.DEBUG,
+            )
         except (PassingError, RefusedError, httpx.HTTPError) as error:
             raise ImageError(_cause(error)) from error
 
@@ -159,9 +173,12 @@ class HttpBase:
 
     def _limited(self, answer: httpx.Response, copy: PartialFile) -> Iterator[bytes]:
         """The body, as long as it keeps within what was promised and is allowed."""
-        size = copy.size()
+        size, told = copy.size(), time.monotonic()
         for chunk in answer.iter_raw():
             size += len(chunk)
+            if time.monotonic() > told + _TELL_EVERY_S:
+                told = time.monotonic()
+                log.info("%s: %.0f of %.0f MB", answer.url, size / 1e6, (copy.total or 0) / 1e6)
             if copy.total is not None and size > copy.total:
                 raise _begun_anew(copy, f"longer than the promised {copy.total} bytes")
             self._check_size(size)

@@ -24,20 +24,27 @@ def exclusive(lock: Path, what: str) -> Iterator[None]:
         what: what the error calls the thing that is locked.
 
     Raises:
-        MacrecError: another run holds it; the message names its process.
+        MacrecError: another run holds it, and the message names its process; or it cannot be
+            written.
     """
-    lock.parent.mkdir(parents=True, exist_ok=True)
     holder = lock.with_suffix(".holder")
     held = FileLock(lock, blocking=False)
     try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
         held.acquire()
+        holder.write_text(json.dumps({"pid": os.getpid(), "host": platform.node()}))
     except Timeout as error:
         raise MacrecError(
             f"{what}: is being downloaded by {_described(holder)}; wait until it has ended, or "
             f"end it (lock {lock})"
         ) from error
+    except OSError as error:
+        held.release()
+        raise MacrecError(
+            f"{lock}: cannot be written ({error}); free some space, or set MACREC_SCRATCH to a "
+            "folder with more"
+        ) from error
     try:
-        holder.write_text(json.dumps({"pid": os.getpid(), "host": platform.node()}))
         yield
     finally:
         holder.unlink(missing_ok=True)

@@ -35,7 +35,11 @@ class PassingError(Exception):
 
 
 def with_retries(
-    action: Callable[[], Result], name: str, params: NetworkParams, size: Callable[[], int]
+    action: Callable[[], Result],
+    name: str,
+    params: NetworkParams,
+    size: Callable[[], int],
+    level: int = logging.INFO,
 ) -> Result:
     """Act until it works, or until `attempts` tries in a row have brought no further byte.
 
@@ -44,12 +48,13 @@ def with_retries(
         name: what is fetched, for the log.
         params: patience.
         size: bytes that are there already.
+        level: at which failed tries are logged.
 
     Raises:
         PassingError: of the last try.
         httpx.TransportError: of the last try.
     """
-    patience = _Patience(name, params, size)
+    patience = _Patience(name, params, size, level)
     retrying = Retrying(
         retry=retry_if_exception(_may_pass),
         after=patience.count,
@@ -91,10 +96,13 @@ class _Patience:
         name: what is fetched.
         params: limits.
         size: bytes that are there.
+        level: of the log.
     """
 
-    def __init__(self, name: str, params: NetworkParams, size: Callable[[], int]) -> None:
-        self._name, self._params, self._size = name, params, size
+    def __init__(
+        self, name: str, params: NetworkParams, size: Callable[[], int], level: int
+    ) -> None:
+        self._name, self._params, self._size, self._level = name, params, size, level
         self._failures, self._most = 0, size()
 
     def count(self, state: RetryCallState) -> None:
@@ -116,7 +124,8 @@ class _Patience:
 
     def tell(self, state: RetryCallState) -> None:
         """Before the wait."""
-        log.info("%s: %s; again in %.1f s", self._name, _error(state), state.upcoming_sleep)
+        text = "%s: %s; again in %.1f s"
+        log.log(self._level, text, self._name, _error(state), state.upcoming_sleep)
 
 
 def _error(state: RetryCallState) -> BaseException | None:
