@@ -179,6 +179,15 @@ def stalled(after, seconds=30.0):
     return fault
 
 
+def trickle(handler, data):
+    """A byte now and then, for ever as it seems."""
+    send(handler, 200, b"", length=len(data), ETag=etag(data))
+    for place in range(len(data)):
+        handler.wfile.write(data[place : place + 1])
+        if handler.server_side.stopped.wait(0.03):
+            return
+
+
 def held(leave, entered=None):
     """A correct answer, but only once an event is set; another event tells of the request."""
 

@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 
 # Seconds between two signs of life of a large file.
 _TELL_EVERY_S = 10.0
+# Bytes in a time-out; a server that sends fewer may keep us waiting for ever.
+_TRICKLE = 1024
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class ImageLimits:
     """What an image may take.
 
     Attributes:
-        timeout_s: seconds of silence after which it is tried again.
+        timeout_s: seconds of silence, or of a trickle, after which it is tried again.
         max_bytes: of one image.
     """
 
@@ -174,7 +176,7 @@ class HttpBase:
     def _limited(self, answer: httpx.Response, copy: PartialFile) -> Iterator[bytes]:
         """The body, as long as it keeps within what was promised and is allowed."""
         size, told = copy.size(), time.monotonic()
-        for chunk in answer.iter_raw():
+        for chunk in _flowing(answer.iter_raw(), self._params.timeout_s):
             size += len(chunk)
             if time.monotonic() > told + _TELL_EVERY_S:
                 told = time.monotonic()
@@ -196,11 +198,27 @@ class HttpBase:
             check_status(answer, self._params, (200,))
             _check_encoding(answer, packed=False)
             data = bytearray()
-            for chunk in answer.iter_raw():
+            for chunk in _flowing(answer.iter_raw(), limits.timeout_s):
                 data += chunk
                 if len(data) > limits.max_bytes:
                     raise RefusedError("too_many_bytes", "too_many_bytes")
         return bytes(data)
+
+
+def _flowing(chunks: Iterator[bytes], timeout_s: float) -> Iterator[bytes]:
+    """The chunks, as long as more than a trickle comes.
+
+    Raises:
+        httpx.ReadTimeout: fewer than `_TRICKLE` bytes came in `timeout_s` seconds.
+    """
+    since, size = time.monotonic(), 0
+    for chunk in chunks:
+        size += len(chunk)
+        if time.monotonic() > since + timeout_s:
+            if size < _TRICKLE:
+                raise httpx.ReadTimeout(f"{size} bytes in {timeout_s} s")
+            since, size = time.monotonic(), 0
+        yield chunk
 
 
 def _begun_anew(copy: PartialFile, why: str) -> PassingError:

@@ -28,6 +28,7 @@ from misbehaving_server import (
     send,
     stalled,
     status,
+    trickle,
     truncated,
     wrong_length,
 )
@@ -248,6 +249,16 @@ def test_a_stalled_read_is_continued(gather, expected, server):
     server.faults[METADATA] = [stalled(20)]
     assert bytes_of(gather(server.url, network=network(timeout_s=0.3))[0]) == expected
     assert server.ranges(METADATA) == [None, "bytes=20-"]
+
+
+def test_a_trickle_counts_as_silence(gather, expected, server, tmp_path):
+    server.faults[RATINGS] = [trickle]
+    assert bytes_of(gather(server.url, network=network(timeout_s=0.3))[0]) == expected
+    assert len(server.ranges(RATINGS)) == 2
+    server.always["/images/B0.jpg"] = trickle
+    impatient = HttpBase(server.url, CONNECTIONS, tmp_path, LOOPBACK, ImageLimits(0.2, 100_000))
+    with pytest.raises(ImageError, match="timeout"):
+        impatient.load_image(f"{server.url}/images/B0.jpg")
 
 
 def test_no_server_is_a_clear_error(gather, server):
