@@ -34,7 +34,14 @@ def sample(folder: Path) -> Path:
     raw, target = folder / "raw", folder / "catalogue"
     raw.mkdir(parents=True)
     places = Places(ROOT, folder / "scratch", None)
-    write_raw(raw, preset.dataset_specs["sample"], preset.images, places, with_images=True)
+    write_raw(
+        raw,
+        preset.dataset_specs["sample"],
+        preset.images,
+        places,
+        network=preset.network,
+        with_images=True,
+    )
     built = build_catalogue(raw, preset.modalities, preset.filter)
     write_artifact(target / "items.parquet", built.items, ITEMS)
     built.images.write(target / "images.parquet")

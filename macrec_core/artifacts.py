@@ -7,6 +7,7 @@ whole new one.
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import shutil
@@ -222,6 +223,12 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(older, ignore_errors=True)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove what killed runs of `atomic_folder(path)` left beside it; no run may be under way."""
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        shutil.rmtree(leftover, ignore_errors=True)
 
 
 def write_json(path: Path, value: object) -> None:

@@ -28,7 +28,8 @@ def main(
     params_file: ParamsFile = DEFAULT_PARAMS,
 ) -> None:
     """Gather raw ratings, metadata and images of a dataset."""
-    from macrec_core.artifacts import atomic_folder
+    from macrec_core.artifacts import atomic_folder, remove_leftovers
+    from macrec_core.catalog.locking import exclusive, lock_file
     from macrec_core.catalog.raw import Places, write_raw
     from macrec_core.files import scratch_root
     from macrec_core.params.loading import load_params
@@ -39,20 +40,24 @@ def main(
             f"--dataset={dataset}: has no entry in dataset_specs; known: "
             f"{', '.join(sorted(params.dataset_specs))}"
         )
+    scratch = scratch_root(Path.cwd())
     places = Places(
         data_root=Path(os.environ.get("MACREC_DATA") or Path.cwd()),
-        scratch=scratch_root(Path.cwd()) / "downloads",
+        scratch=scratch / "downloads",
         folder=folder,
     )
-    with Console() as progress, atomic_folder(raw) as target:
-        contents = write_raw(
-            target,
-            params.dataset_specs[dataset],
-            params.images,
-            places,
-            with_images="image" in params.modalities,
-            progress=progress,
-        )
-    # Only now: had the folder not come into its place, the next run would go on with them.
-    for leftover in contents.leftovers:
-        shutil.rmtree(leftover, ignore_errors=True)
+    with exclusive(lock_file(scratch / "locks", str(raw.resolve())), str(raw)):
+        remove_leftovers(raw)
+        with Console() as progress, atomic_folder(raw) as target:
+            contents = write_raw(
+                target,
+                params.dataset_specs[dataset],
+                params.images,
+                places,
+                network=params.network,
+                with_images="image" in params.modalities,
+                progress=progress,
+            )
+        # Only now: had the folder not come into its place, the next run would go on with them.
+        for leftover in contents.leftovers:
+            shutil.rmtree(leftover, ignore_errors=True)

@@ -1,7 +1,8 @@
-"""Raw files of a category in the Amazon-2018 layout, gathered into one folder.
+"""Raw files of a category of an Amazon release, gathered into one folder in the 2018 layout.
 
-Written are `ratings.csv` and `metadata.json.gz` as released, `images/part-*.parquet` and
-`image_failures.parquet` if image is a modality, and `truth.npz` where the source has one. The
+Written are `ratings.csv` and `metadata.json.gz`, as released in 2018 or rewritten from 2023,
+`images/part-*.parquet` and `image_failures.parquet` if image is a modality, and `truth.npz`
+where the source has one. The
 5-core reviews are only read for the items they mention: no other item can survive a filter of
 five or more interactions, so no other item's image is fetched; `filter` warns of a smaller core.
 """
@@ -11,52 +12,57 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
+from macrec_core.catalog.amazon2023 import convert_metadata, convert_ratings, core_items
 from macrec_core.catalog.image_collection import collect_images
-from macrec_core.catalog.image_trials import folder_content, trials_folder
+from macrec_core.catalog.image_trials import trials_folder
+from macrec_core.catalog.layouts import Release
 from macrec_core.catalog.manifest import RawContents, describe_file
 from macrec_core.catalog.metadata import (
     BadLines,
     Metadata,
-    check_gzip,
     image_urls,
     read_metadata,
     reviewed_items,
 )
-from macrec_core.catalog.source import Base, LocalBase
-from macrec_core.errors import MacrecError
+from macrec_core.catalog.source import Base, Fetched
+from macrec_core.catalog.verification import Check
 from macrec_core.params.data import ImageParams
+from macrec_core.params.network import NetworkParams
 from macrec_core.progress import Progress
 
 log = logging.getLogger(__name__)
 
-# The paper's names of three categories, and the release's.
-SHORT_NAMES = {
-    "Instruments": "Musical_Instruments",
-    "Arts": "Arts_Crafts_and_Sewing",
-    "Games": "Video_Games",
-}
+Role = Literal["ratings", "metadata", "reviews"]
 
 
-def release_name(category: str) -> str:
-    """The release's name of a category, which may be one of the paper's short names.
+@dataclass(frozen=True)
+class Category:
+    """A category of a release, and where it lies.
 
-    Raises:
-        MacrecError: the name could leave the release's folder.
+    Attributes:
+        base: where.
+        release: its names.
+        limits: of its files.
+        sha256: by role (`ratings`, `metadata`, `reviews`), what a file must have, where known.
     """
-    name = SHORT_NAMES.get(category, category)
-    if not name.replace("_", "").isalnum():
-        raise MacrecError(
-            f"category={category!r}: only letters, digits and underscores; "
-            "use the release's name, such as Musical_Instruments"
-        )
-    return name
+
+    base: Base
+    release: Release
+    limits: NetworkParams
+    sha256: Mapping[Role, str]
+
+    def fetch(self, role: Role) -> Fetched:
+        """The checked file of a role."""
+        relative: str = getattr(self.release, role)
+        return self.base.fetch(relative, Check(self.limits, self.sha256.get(role)))
 
 
 def gather_amazon(
-    base: Base,
-    category: str,
+    category: Category,
     target: Path,
     images: ImageParams | None,
     scratch: Path,
@@ -65,8 +71,7 @@ def gather_amazon(
     """Fetch and check a category's files and images.
 
     Args:
-        base: where the release lies.
-        category: the release's or the paper's name.
+        category: what, and from where.
         target: existing empty folder.
         images: limits on images; None to fetch neither reviews nor images.
         scratch: keeps what was found of the images between runs.
@@ -75,36 +80,57 @@ def gather_amazon(
     Raises:
         MacrecError: a file is missing, cut or changed, or too many images are missing.
     """
-    name = release_name(category)
     progress.start("files", 2 if images is None else 3)
-    origins = {
-        "ratings.csv": f"categoryFilesSmall/{name}.csv",
-        "metadata.json.gz": f"metaFiles2/meta_{name}.json.gz",
-    }
-    files = {}
-    for kept, relative in origins.items():
-        shutil.copyfile(_fetched(base, relative), target / kept)
-        files[kept] = describe_file(target / kept, base.origin(relative), kept=True)
-        progress.advance(status=kept)
+    files = _gathered_files(category, target, progress)
     metadata = read_metadata(target / "metadata.json.gz")
     counts = _metadata_counts(metadata)
     leftovers: tuple[Path, ...] = ()
     if images is not None:
-        relative = f"categoryFilesSmall/{name}_5.json.gz"
-        reviews = _fetched(base, relative)
-        entry = describe_file(reviews, base.origin(relative), kept=False)
-        files["reviews_5core.json.gz"] = entry
+        fetched = category.fetch("reviews")
+        name = "reviews_5core.json.gz" if category.release.is_2018 else "ratings_5core.csv.gz"
+        files[name] = _entry(fetched)
         progress.advance(status="reviews")
-        reviewed, bad_lines = reviewed_items(reviews)
+        reviewed, bad_lines = _core_items(category.release, fetched.path)
         urls = _wanted_urls(metadata, reviewed)
         counts |= _review_counts(reviewed, urls, bad_lines)
-        # The same name in a local folder may become another picture.
-        content = folder_content(base.folder / "images") if isinstance(base, LocalBase) else ""
-        trials = trials_folder(scratch, urls, images, content)
+        trials = trials_folder(scratch, urls, images, category.base.images_key())
         leftovers = (trials,)
-        counts |= collect_images(urls, base.load_image, images, trials, target, progress)
-    log.info("%s: %s", name, counts)
+        counts |= collect_images(urls, category.base.load_image, images, trials, target, progress)
+    log.info("%s: %s", category.release.category, counts)
     return RawContents(files, counts, leftovers)
+
+
+def _gathered_files(
+    category: Category, target: Path, progress: Progress
+) -> dict[str, dict[str, object]]:
+    """Put `ratings.csv` and `metadata.json.gz` into the target, and describe what was fetched."""
+    files: dict[str, dict[str, object]] = {}
+    ratings = category.fetch("ratings")
+    if category.release.is_2018:
+        shutil.copyfile(ratings.path, target / "ratings.csv")
+        files["ratings.csv"] = _entry(ratings, target / "ratings.csv")
+    else:
+        convert_ratings(ratings.path, target / "ratings.csv")
+        files["ratings_2023.csv.gz"] = _entry(ratings)
+    progress.advance(status="ratings")
+    metadata = category.fetch("metadata")
+    if category.release.is_2018:
+        shutil.copyfile(metadata.path, target / "metadata.json.gz")
+        files["metadata.json.gz"] = _entry(metadata, target / "metadata.json.gz")
+    else:
+        convert_metadata(metadata.path, target / "metadata.json.gz")
+        files["metadata_2023.jsonl.gz"] = _entry(metadata)
+    progress.advance(status="metadata")
+    return files
+
+
+def _entry(fetched: Fetched, kept: Path | None = None) -> dict[str, object]:
+    path = fetched.path if kept is None else kept
+    return describe_file(path, fetched.origin, kept=kept is not None, failed=fetched.failed)
+
+
+def _core_items(release: Release, path: Path) -> tuple[set[str], BadLines]:
+    return reviewed_items(path) if release.is_2018 else core_items(path)
 
 
 def _metadata_counts(metadata: Metadata) -> dict[str, object]:
@@ -127,14 +153,3 @@ def _review_counts(
         "reviewed_items_without_metadata": len(reviewed) - len(wanted),
         "review_bad_lines": bad_lines.count,
     }
-
-
-def _fetched(base: Base, relative: str) -> Path:
-    path = base.fetch(relative)
-    if relative.endswith(".gz"):
-        try:
-            check_gzip(path, base.origin(relative))
-        except MacrecError:
-            base.discard(relative)  # a damaged copy must not be continued
-            raise
-    return path

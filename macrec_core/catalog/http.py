@@ -2,67 +2,75 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self
 
 import httpx
 
+from macrec_core.catalog.connections import Connections, RefusedError
 from macrec_core.catalog.images import ImageError
-from macrec_core.catalog.source import checked_url
+from macrec_core.catalog.locking import exclusive, lock_file
+from macrec_core.catalog.partial import PartialFile
+from macrec_core.catalog.retries import PassingError, check_status, with_retries
+from macrec_core.catalog.source import Fetched, FetchError, FileCheck
 from macrec_core.errors import MacrecError
+from macrec_core.params.network import NetworkParams
 
 log = logging.getLogger(__name__)
 
-Result = TypeVar("Result")
+# Seconds between two signs of life of a large file.
+_TELL_EVERY_S = 10.0
+# Bytes in a time-out; a server that sends fewer may keep us waiting for ever.
+_TRICKLE = 1024
 
 
 @dataclass(frozen=True)
-class Retry:
-    """How often to try, and how long to wait.
+class ImageLimits:
+    """What an image may take.
 
     Attributes:
-        attempts: tries in a row that bring nothing new before giving up.
-        first_wait_s: seconds before the second try; doubled for each further one.
+        timeout_s: seconds of silence, or of a trickle, after which it is tried again.
+        max_bytes: of one image.
     """
 
-    attempts: int = 5
-    first_wait_s: float = 0.5
-
-
-class _TryAgainError(Exception):
-    """A failure that may pass by itself."""
-
-
-class _RefusedError(Exception):
-    """An answer that will not change, such as 404."""
+    timeout_s: float
+    max_bytes: int
 
 
 class HttpBase:
     """A release behind a URL; files are continued where an earlier try stopped.
 
     Use as a context manager: left without an error, it removes its copies of files.
+
+    Args:
+        url: the release's.
+        connections: how servers are asked.
+        scratch: folder of copies, kept between runs; no second run uses a copy meanwhile.
+        params: patience and limits.
+        images: limits of images; None if none will be asked for.
     """
 
     def __init__(
         self,
         url: str,
+        connections: Connections,
         scratch: Path,
-        timeout_s: float,
-        max_image_bytes: int,
-        retry: Retry,
+        params: NetworkParams,
+        images: ImageLimits | None,
     ) -> None:
         self._url = url.rstrip("/")
+        self._connections = connections
         self._scratch = scratch
-        self._max_image_bytes = max_image_bytes
-        self._retry = retry
-        self._fetched: list[str] = []
-        self._client = httpx.Client(timeout=timeout_s, follow_redirects=True)
+        self._params = params
+        self._images = images
+        self._copies: dict[str, PartialFile] = {}
+        self._locks = ExitStack()
 
     def __enter__(self) -> Self:
         return self
@@ -73,138 +81,175 @@ class HttpBase:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._client.close()
-        if error is None:
-            for relative in self._fetched:
-                self.discard(relative)
+        with self._locks:
+            if error is None:
+                for copy in self._copies.values():
+                    copy.discard()
 
-    def origin(self, relative: str) -> str:
-        """The file's URL."""
-        return f"{self._url}/{relative}"
-
-    def fetch(self, relative: str) -> Path:
+    def fetch(self, relative: str, check: FileCheck) -> Fetched:
         """Stream a file into the scratch folder, or finish or confirm what lies there.
 
         A copy is continued only if the server says, by ETag or Last-Modified, that the file is
         still the same; a finished copy is confirmed in the same way.
 
         Raises:
-            MacrecError: the server refuses, or every try fails.
+            FetchError: the server refuses, every try fails, or the file fails its check.
+            MacrecError: another run fetches it, or it cannot be written.
         """
-        url = self.origin(relative)
-        self._scratch.mkdir(parents=True, exist_ok=True)
-        copy = self._copy_path(relative)
-        self._fetched.append(relative)
-
-        def size() -> int:
-            return copy.stat().st_size if copy.exists() else 0
-
+        url = f"{self._url}/{relative}"
+        packed = relative.endswith(".gz")
         try:
-            self._with_retries(lambda: self._continue(url, copy), url, size)
-        except (
-            _TryAgainError,
-            _RefusedError,
-            httpx.HTTPError,
-            httpx.InvalidURL,
-            OSError,
-        ) as error:
-            raise MacrecError(
+            copy = self._copy(url)
+            with_retries(lambda: self._continue(url, copy, packed), url, self._params, copy.size)
+        except (PassingError, RefusedError, httpx.HTTPError) as error:
+            raise FetchError(
+                url,
+                _cause(error),
                 f"{url}: cannot be fetched ({_reason(error)}); check the address, or run again "
-                "to continue"
+                "to continue",
             ) from error
-        return copy
+        except OSError as error:
+            raise MacrecError(
+                f"{self._scratch}: cannot be written ({error}); free some space, or set "
+                "MACREC_SCRATCH to a folder with more, and run again to continue"
+            ) from error
+        try:
+            check(copy.whole, url, packed=packed, came_whole=False)
+        except FetchError:
+            copy.discard()  # a damaged copy must not be continued
+            raise
+        return Fetched(copy.whole, url)
 
     def load_image(self, url: str) -> bytes:
-        """Fetch an image into memory."""
-        checked_url(url)
+        """Fetch an image into memory.
+
+        Raises:
+            ImageError: with the cause.
+        """
+        limits = self._images
+        assert limits is not None  # given wherever images are wanted
         try:
-            return self._with_retries(lambda: self._image(url), url, lambda: 0)
-        except httpx.TimeoutException as error:
-            raise ImageError("timeout") from error
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise ImageError("connection") from error
-        except (_TryAgainError, _RefusedError) as error:
-            raise ImageError(str(error)) from error
+            return with_retries(
+                # There are many images, and failures are counted and listed in the end.
+                lambda: self._image(url, limits),
+                url,
+                self._params,
+                lambda: 0,
+                logging.DEBUG,
+            )
+        except (PassingError, RefusedError, httpx.HTTPError) as error:
+            raise ImageError(_cause(error)) from error
 
-    def discard(self, relative: str) -> None:
-        """Remove the scratch copy of a file, whole or not."""
-        copy = self._copy_path(relative)
-        copy.unlink(missing_ok=True)
-        _validator_path(copy).unlink(missing_ok=True)
+    def images_key(self) -> str:
+        """Nothing: behind a URL the same image is expected as long as a download is continued."""
+        return ""
 
-    def _copy_path(self, relative: str) -> Path:
-        digest = hashlib.sha256(self.origin(relative).encode()).hexdigest()
-        return self._scratch / digest[:32]
+    def _copy(self, url: str) -> PartialFile:
+        """The copy of a file, locked until this base is left."""
+        if url not in self._copies:
+            lock = lock_file(self._scratch / "locks", url)
+            self._locks.enter_context(exclusive(lock, url))
+            self._copies[url] = PartialFile(self._scratch / lock.stem)
+        return self._copies[url]
 
-    def _continue(self, url: str, copy: Path) -> None:
+    def _continue(self, url: str, copy: PartialFile, packed: bool) -> None:
         """One try: fetch what is missing of the copy."""
-        mark = _validator_path(copy)
-        validator = mark.read_text() if copy.exists() and mark.exists() else ""
-        have = copy.stat().st_size if validator else 0
-        headers = {"Accept-Encoding": "identity"}
-        if have:
-            headers |= {"Range": f"bytes={have}-", "If-Range": validator}
-        with self._client.stream("GET", url, headers=headers) as answer:
-            if answer.status_code == 416 and have:
+        have = copy.size() if copy.validator else 0
+        headers = {"Range": f"bytes={have}-", "If-Range": copy.validator} if have else {}
+        with self._connections.answer(url, self._params.timeout_s, headers) as answer:
+            if have and answer.status_code == 416:
                 # Nothing lies beyond what we have: finished, if that is the whole.
-                if answer.headers.get("Content-Range") == f"bytes */{have}":
-                    return
-                copy.unlink()
-                raise _TryAgainError("the server's file is shorter than the copy; begun anew")
-            _check_status(answer.status_code)
-            total: int | None
+                if answer.headers.get("Content-Range") != f"bytes */{have}":
+                    raise _begun_anew(copy, "shorter than the copy")
+                copy.finish()
+                return
+            check_status(answer, self._params, (200, 206) if have else (200,))
+            _check_encoding(answer, packed)
             if answer.status_code == 206:
-                total = _total_of_range(answer, have)
+                _check_range(answer, copy, have)
             else:
                 total = _length(answer)
-                copy.unlink(missing_ok=True)
-                mark.write_text(_validator(answer))
-            with copy.open("ab") as file:
-                for chunk in answer.iter_raw():
-                    file.write(chunk)
-        size = copy.stat().st_size
-        if total is not None and size != total:
-            if size > total:
-                copy.unlink()
-            raise _TryAgainError(f"{size} of {total} bytes came")
+                self._check_size(total or 0)
+                copy.begin(_validator(answer), total)
+            copy.append(self._limited(answer, copy))
+        size = copy.size()
+        if copy.total is not None and size != copy.total:
+            raise PassingError("cut", f"{size} of {copy.total} bytes came")
+        copy.finish()
 
-    def _image(self, url: str) -> bytes:
-        with self._client.stream("GET", url) as answer:
-            _check_status(answer.status_code)
+    def _limited(self, answer: httpx.Response, copy: PartialFile) -> Iterator[bytes]:
+        """The body, as long as it keeps within what was promised and is allowed."""
+        size, told = copy.size(), time.monotonic()
+        for chunk in _flowing(answer.iter_raw(), self._params.timeout_s):
+            size += len(chunk)
+            if time.monotonic() > told + _TELL_EVERY_S:
+                told = time.monotonic()
+                log.info("%s: %.0f of %.0f MB", answer.url, size / 1e6, (copy.total or 0) / 1e6)
+            if copy.total is not None and size > copy.total:
+                raise _begun_anew(copy, f"longer than the promised {copy.total} bytes")
+            self._check_size(size)
+            yield chunk
+
+    def _check_size(self, size: int) -> None:
+        if size > self._params.max_file_bytes:
+            raise RefusedError(
+                "too_many_bytes",
+                f"more than network.max_file_bytes={self._params.max_file_bytes}",
+            )
+
+    def _image(self, url: str, limits: ImageLimits) -> bytes:
+        with self._connections.answer(url, limits.timeout_s) as answer:
+            check_status(answer, self._params, (200,))
+            _check_encoding(answer, packed=False)
             data = bytearray()
-            for chunk in answer.iter_bytes():
+            for chunk in _flowing(answer.iter_raw(), limits.timeout_s):
                 data += chunk
-                if len(data) > self._max_image_bytes:
-                    raise ImageError("too_many_bytes")
+                if len(data) > limits.max_bytes:
+                    raise RefusedError("too_many_bytes", "too_many_bytes")
         return bytes(data)
 
-    def _with_retries(
-        self, action: Callable[[], Result], url: str, size: Callable[[], int]
-    ) -> Result:
-        """Try until it works, or until `attempts` tries in a row have brought no further byte."""
-        failures, most = 0, size()
-        while True:
-            try:
-                return action()
-            except (_TryAgainError, httpx.TransportError) as error:
-                failures = 1 if size() > most else failures + 1
-                most = max(most, size())
-                if isinstance(error, httpx.UnsupportedProtocol) or failures >= self._retry.attempts:
-                    raise
-                wait = self._retry.first_wait_s * 2 ** (failures - 1)
-                log.debug("%s: %s; again in %.1f s", url, _reason(error), wait)
-                time.sleep(wait)
+
+def _flowing(chunks: Iterator[bytes], timeout_s: float) -> Iterator[bytes]:
+    """The chunks, as long as more than a trickle comes.
+
+    Raises:
+        httpx.ReadTimeout: fewer than `_TRICKLE` bytes came in `timeout_s` seconds.
+    """
+    since, size = time.monotonic(), 0
+    for chunk in chunks:
+        size += len(chunk)
+        if time.monotonic() > since + timeout_s:
+            if size < _TRICKLE:
+                raise httpx.ReadTimeout(f"{size} bytes in {timeout_s} s")
+            since, size = time.monotonic(), 0
+        yield chunk
 
 
-def _check_status(status: int) -> None:
-    if status in (408, 425, 429) or status >= 500:
-        raise _TryAgainError(f"status_{status}")
-    if status not in (200, 206):
-        raise _RefusedError(f"status_{status}")
+def _begun_anew(copy: PartialFile, why: str) -> PassingError:
+    copy.discard()
+    return PassingError("changed", f"the server's file is {why}; begun anew")
 
 
-def _validator_path(copy: Path) -> Path:
-    return copy.with_name(f"{copy.name}.validator")
+def _check_encoding(answer: httpx.Response, packed: bool) -> None:
+    """Refuse a body that was encoded though we asked for none; its length would say nothing.
+
+    Some servers call a gzip file, sent as it is, encoded; nothing is decoded then.
+    """
+    encoding = answer.headers.get("Content-Encoding", "identity").lower()
+    if encoding != "identity" and not (packed and encoding in ("gzip", "x-gzip")):
+        raise RefusedError("encoded", f"answered with Content-Encoding {encoding!r}")
+
+
+def _check_range(answer: httpx.Response, copy: PartialFile, have: int) -> None:
+    """Make sure that a part continues the copy."""
+    value = str(answer.headers.get("Content-Range", ""))
+    span, _, total = value.removeprefix("bytes ").partition("/")
+    if span.partition("-")[0] != str(have) or not total.isdecimal():
+        raise _begun_anew(copy, f"sent as range {value!r}, asked from byte {have}")
+    if copy.total is not None and int(total) != copy.total:
+        raise _begun_anew(copy, f"{total} bytes long instead of {copy.total}")
+    if _validator(answer) not in ("", copy.validator):
+        raise _begun_anew(copy, "another one by its ETag or date")
 
 
 def _validator(answer: httpx.Response) -> str:
@@ -215,17 +260,24 @@ def _validator(answer: httpx.Response) -> str:
     return str(answer.headers.get("Last-Modified", ""))
 
 
-def _total_of_range(answer: httpx.Response, have: int) -> int:
-    value = str(answer.headers.get("Content-Range", ""))
-    span, _, total = value.removeprefix("bytes ").partition("/")
-    if span.partition("-")[0] != str(have) or not total.isdigit():
-        raise _TryAgainError(f"answered with range '{value}', asked from byte {have}")
-    return int(total)
-
-
 def _length(answer: httpx.Response) -> int | None:
+    """Bytes that are promised; None if they come in chunks, whose end is marked.
+
+    Raises:
+        RefusedError: neither, so that nobody could tell whether all has come.
+    """
     value = str(answer.headers.get("Content-Length", ""))
-    return int(value) if value.isdigit() else None
+    if value.isdecimal():
+        return int(value)
+    if "chunked" in answer.headers.get("Transfer-Encoding", "").lower():
+        return None
+    raise RefusedError("no_length", "the server tells no length, a cut would go unseen")
+
+
+def _cause(error: Exception) -> str:
+    if isinstance(error, PassingError | RefusedError):
+        return error.cause
+    return "timeout" if isinstance(error, httpx.TimeoutException) else "connection"
 
 
 def _reason(error: Exception) -> str:

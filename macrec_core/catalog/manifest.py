@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -19,32 +20,38 @@ class RawContents:
 
     Attributes:
         files: per file name, its origin, SHA-256 and size in bytes there, and whether it was
-            kept.
+            kept; `failed` names the mirrors that were asked before, and why they failed.
         counts: records, items, images and failures.
         leftovers: scratch folders to remove once the raw folder is in its place; the manifest
             does not tell of them.
+        layout: of the release that the files come from; None if there is only one.
     """
 
     files: dict[str, dict[str, object]]
     counts: dict[str, object]
     leftovers: tuple[Path, ...] = ()
+    layout: str | None = None
 
 
-def describe_file(path: Path, origin: str, *, kept: bool) -> dict[str, object]:
-    """A manifest entry: origin, hash and size of a file, and whether the raw folder keeps it."""
-    return {
+def describe_file(
+    path: Path, origin: str, *, kept: bool, failed: Mapping[str, str] | None = None
+) -> dict[str, object]:
+    """A manifest entry of a file; see `RawContents`."""
+    entry = {
         "origin": origin,
         "sha256": file_sha256(path),
         "size": path.stat().st_size,
         "kept": kept,
     }
+    return entry | ({"failed": dict(failed)} if failed else {})
 
 
 def write_manifest(raw: Path, source: Kind, contents: RawContents) -> None:
     """Write the manifest of a raw folder."""
+    layout = {} if contents.layout is None else {"layout": contents.layout}
     write_json(
         raw / "manifest.json",
-        {"source": source, "files": contents.files, "counts": contents.counts},
+        {"source": source, "files": contents.files, "counts": contents.counts} | layout,
     )
 
 

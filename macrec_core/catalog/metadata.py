@@ -88,24 +88,6 @@ def image_urls(record: dict[str, object]) -> list[str]:
     return list(dict.fromkeys(urls))
 
 
-def check_gzip(path: Path, name: str) -> None:
-    """Decompress a whole file, so that a cut or a changed byte is found.
-
-    Args:
-        path: the file.
-        name: what the error calls it.
-
-    Raises:
-        MacrecError: the file is cut, changed, or no gzip file at all.
-    """
-    try:
-        with gzip.open(path, "rb") as file:
-            while file.read(1 << 20):
-                pass
-    except (OSError, EOFError, zlib.error) as error:
-        raise MacrecError(f"{name}: is no whole gzip file ({error}); fetch it again") from error
-
-
 def _records(path: Path) -> Iterator[tuple[int, str | None, dict[str, object]]]:
     """Line number, item key and object of each line; the key is None where either is missing."""
     try:

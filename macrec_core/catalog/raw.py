@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import tempfile
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from macrec_core.catalog.amazon import gather_amazon
+from macrec_core.catalog.amazon import Category, gather_amazon
+from macrec_core.catalog.connections import Connections
 from macrec_core.catalog.family import gather_published
-from macrec_core.catalog.http import HttpBase, Retry
+from macrec_core.catalog.http import HttpBase, ImageLimits
+from macrec_core.catalog.layouts import Release, find_release
 from macrec_core.catalog.manifest import RawContents, describe_file, write_manifest
 from macrec_core.catalog.minionerec import gather_minionerec
 from macrec_core.catalog.sample import CATEGORY, TRUTH, write_sample
-from macrec_core.catalog.source import LocalBase, is_url
+from macrec_core.catalog.source import Base, LocalBase, Mirrors, is_url
 from macrec_core.errors import MacrecError
 from macrec_core.params.data import (
     AmazonSource,
@@ -22,10 +26,12 @@ from macrec_core.params.data import (
     MiniOneRecSource,
     SampleSource,
 )
+from macrec_core.params.network import NetworkParams
 from macrec_core.progress import Progress, Silent
 
 # No honest image is larger than its pixels uncompressed, with transparency.
 _BYTES_PER_PIXEL = 4
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True)
@@ -49,41 +55,59 @@ def write_raw(
     images: ImageParams,
     places: Places,
     *,
+    network: NetworkParams,
     with_images: bool,
     progress: Progress = Silent(),  # noqa: B008 - Silent is immutable
-    retry: Retry = Retry(),  # noqa: B008 - Retry is immutable
 ) -> RawContents:
     """Gather a source's files and a manifest into an existing empty folder.
 
     Args:
         target: the folder.
         spec: the source.
-        images: limits on images, and on waiting for a server.
+        images: limits on images, and on waiting for one.
         places: see `Places`.
+        network: limits on files and servers.
         with_images: whether images are a modality; otherwise none are fetched.
         progress: told of files and images.
-        retry: patience with an HTTP server.
 
     Returns:
         What the manifest says, and the scratch folders that are no longer needed once the folder
         is in its place.
 
     Raises:
-        MacrecError: the source lacks or breaks something that is needed.
+        MacrecError: the source lacks or breaks something that is needed, or the disk is full.
     """
-    if isinstance(spec, SampleSource):
-        contents = _sample(target, spec, images if with_images else None, places, progress)
-    elif isinstance(spec, AmazonSource):
-        contents = _amazon(target, spec, images, places, with_images, progress, retry)
-    else:
-        label = places.folder or spec.folder
-        folder = _folder(label, places)
-        if isinstance(spec, MiniOneRecSource):
-            contents = gather_minionerec(spec, folder, label, target)
-        else:
-            contents = gather_published(spec, folder, label, target)
+    try:
+        contents = _gathered(
+            target, spec, images if with_images else None, places, network, progress
+        )
+    except OSError as error:
+        if error.errno not in _NO_SPACE:
+            raise
+        raise MacrecError(
+            f"{target}: cannot be written ({error}); free some space and run again to continue"
+        ) from error
     write_manifest(target, spec.source, contents)
     return contents
+
+
+def _gathered(
+    target: Path,
+    spec: DatasetSpec,
+    images: ImageParams | None,
+    places: Places,
+    network: NetworkParams,
+    progress: Progress,
+) -> RawContents:
+    if isinstance(spec, SampleSource):
+        return _sample(target, spec, images, places, network, progress)
+    if isinstance(spec, AmazonSource):
+        return _amazon(target, spec, images, places, network, progress)
+    label = places.folder or spec.folder
+    folder = _folder(label, places)
+    if isinstance(spec, MiniOneRecSource):
+        return gather_minionerec(spec, folder, label, target)
+    return gather_published(spec, folder, label, target)
 
 
 def _sample(
@@ -91,6 +115,7 @@ def _sample(
     spec: SampleSource,
     images: ImageParams | None,
     places: Places,
+    network: NetworkParams,
     progress: Progress,
 ) -> RawContents:
     if places.folder is not None:
@@ -101,30 +126,46 @@ def _sample(
     with tempfile.TemporaryDirectory(dir=places.scratch) as name:
         folder = Path(name)
         write_sample(folder, spec, progress)
-        base = LocalBase(folder, "sample")
-        contents = gather_amazon(base, CATEGORY, target, images, folder, progress)
+        release = Release("amazon2018", CATEGORY)
+        category = Category(LocalBase(folder, "sample"), release, network, {})
+        contents = gather_amazon(category, target, images, folder, progress)
         return _with_truth(contents, folder, "sample", target)
 
 
 def _amazon(
     target: Path,
     spec: AmazonSource,
-    images: ImageParams,
+    images: ImageParams | None,
     places: Places,
-    with_images: bool,
+    network: NetworkParams,
     progress: Progress,
-    retry: Retry,
 ) -> RawContents:
-    base, wanted = places.folder or spec.base, images if with_images else None
-    if not is_url(base):
-        folder = _folder(base, places)
-        contents = gather_amazon(
-            LocalBase(folder, base), spec.category, target, wanted, places.scratch, progress
-        )
-        return _with_truth(contents, folder, base, target)
-    limit = images.max_pixels * _BYTES_PER_PIXEL
-    with HttpBase(base, places.scratch, images.timeout_s, limit, retry) as http:
-        return gather_amazon(http, spec.category, target, wanted, places.scratch, progress)
+    bases = [places.folder] if places.folder else spec.bases
+    folders = {base: _folder(base, places) for base in bases if not is_url(base)}
+    release = find_release(
+        spec.layout, spec.category, own_allowed=all(base in folders for base in bases)
+    )
+    with ExitStack() as stack:
+        connections = stack.enter_context(Connections(network))
+
+        def opened(base: str) -> Base:
+            if base in folders:
+                return LocalBase(folders[base], base)
+            limits = _image_limits(images) if images is not None else None
+            http = HttpBase(base, connections, places.scratch, network, limits)
+            return stack.enter_context(http)
+
+        mirrors = Mirrors([opened(base) for base in bases])
+        category = Category(mirrors, release, network, spec.sha256)
+        contents = gather_amazon(category, target, images, places.scratch, progress)
+    contents = replace(contents, layout=spec.layout)
+    if bases[0] in folders:
+        contents = _with_truth(contents, folders[bases[0]], bases[0], target)
+    return contents
+
+
+def _image_limits(images: ImageParams) -> ImageLimits:
+    return ImageLimits(images.timeout_s, images.max_pixels * _BYTES_PER_PIXEL)
 
 
 def _with_truth(contents: RawContents, folder: Path, label: str, target: Path) -> RawContents:

@@ -2,31 +2,69 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
 
 import httpx
 
+from macrec_core.catalog.image_trials import folder_content
 from macrec_core.catalog.images import ImageError
 from macrec_core.errors import MacrecError
+
+log = logging.getLogger(__name__)
+
+
+class FetchError(MacrecError):
+    """A base that does not give a file as it must be; another base may.
+
+    Args:
+        origin: the file, as the manifest names it.
+        cause: one word for the manifest, such as `status_404`.
+        message: all that the user needs.
+    """
+
+    def __init__(self, origin: str, cause: str, message: str) -> None:
+        super().__init__(message)
+        self.origin, self.cause = origin, cause
+
+
+class FileCheck(Protocol):
+    """What a file must pass, as `macrec_core.catalog.verification.Check`."""
+
+    def __call__(self, path: Path, name: str, *, packed: bool, came_whole: bool) -> None:
+        """Raise `FetchError` unless the file is what it should be."""
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """A checked local copy of a file.
+
+    Attributes:
+        path: the copy.
+        origin: how the manifest names where it came from.
+        failed: of bases that were asked in vain, origin and cause.
+    """
+
+    path: Path
+    origin: str
+    failed: dict[str, str] = field(default_factory=dict)
 
 
 class Base(Protocol):
     """A place that holds a release."""
 
-    def origin(self, relative: str) -> str:
-        """How the manifest names a file of this place."""
-
-    def fetch(self, relative: str) -> Path:
-        """A whole local copy of a file; raises `MacrecError`."""
+    def fetch(self, relative: str, check: FileCheck) -> Fetched:
+        """A whole and checked local copy of a file; raises `FetchError`."""
 
     def load_image(self, url: str) -> bytes:
-        """The bytes of an image; raises `ImageError`."""
+        """The bytes of an image; raises `ImageError`. Called from several threads."""
 
-    def discard(self, relative: str) -> None:
-        """Remove the copy that `fetch` made of a file."""
+    def images_key(self) -> str:
+        """Changes where an image may have become another one under the same URL."""
 
 
 @dataclass(frozen=True)
@@ -41,18 +79,17 @@ class LocalBase:
     folder: Path
     label: str
 
-    def origin(self, relative: str) -> str:
-        """The label and the path below it."""
-        return f"{self.label}/{relative}"
-
-    def fetch(self, relative: str) -> Path:
+    def fetch(self, relative: str, check: FileCheck) -> Fetched:
         """The file in place; nothing is copied."""
-        path = self.folder / relative
+        path, origin = self.folder / relative, f"{self.label}/{relative}"
         if not path.is_file():
-            raise MacrecError(
-                f"{path}: does not exist; put the release's file there or correct the folder"
+            raise FetchError(
+                origin,
+                "missing",
+                f"{path}: does not exist; put the release's file there or correct the folder",
             )
-        return path
+        check(path, origin, packed=relative.endswith(".gz"), came_whole=True)
+        return Fetched(path, origin)
 
     def load_image(self, url: str) -> bytes:
         """The file under `images/` that has the URL's last path component as its name."""
@@ -66,8 +103,53 @@ class LocalBase:
         except (OSError, ValueError) as error:
             raise ImageError("unreadable_file") from error
 
-    def discard(self, relative: str) -> None:
-        """Nothing was copied, nothing is removed."""
+    def images_key(self) -> str:
+        """Names, sizes and times of the files under `images/`."""
+        return folder_content(self.folder / "images")
+
+
+class Mirrors:
+    """Bases that hold the same release: each file comes from the first that gives it.
+
+    Args:
+        bases: in the order in which they are asked, at least one.
+    """
+
+    def __init__(self, bases: Sequence[Base]) -> None:
+        self._bases = bases
+
+    def fetch(self, relative: str, check: FileCheck) -> Fetched:
+        """The file of the first base that gives it as it must be.
+
+        Raises:
+            FetchError: none does; the message tells why, base by base.
+        """
+        failed: dict[str, str] = {}
+        reasons: list[str] = []
+        for place, base in enumerate(self._bases, start=1):
+            try:
+                found = base.fetch(relative, check)
+            except FetchError as error:
+                failed[error.origin] = error.cause
+                reasons.append(str(error))
+                log.warning("base %d of %d: %s", place, len(self._bases), error)
+            else:
+                return Fetched(found.path, found.origin, failed)
+        raise FetchError(relative, "no_base", "; ".join(reasons))
+
+    def load_image(self, url: str) -> bytes:
+        """The image from the first base that has it; the last one's `ImageError` if none has."""
+        *others, last = self._bases
+        for base in others:
+            try:
+                return base.load_image(url)
+            except ImageError as error:
+                log.debug("%s: %s; the next base is asked", url, error)
+        return last.load_image(url)
+
+    def images_key(self) -> str:
+        """Those of all bases."""
+        return "\n".join(base.images_key() for base in self._bases)
 
 
 def is_url(text: str) -> bool:

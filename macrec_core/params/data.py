@@ -15,6 +15,8 @@ from macrec_core.params.section import (
     Section,
 )
 
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
 
 class SampleSource(Section):
     """A synthetic shop written as raw files in the Amazon-2018 layout."""
@@ -27,11 +29,13 @@ class SampleSource(Section):
 
 
 class AmazonSource(Section):
-    """A category of the Amazon-2018 release, from a base URL or a local folder."""
+    """A category of an Amazon release, from the first of several URLs or local folders."""
 
     source: Literal["amazon"]
+    layout: Literal["amazon2018", "amazon2023"]
     category: str
-    base: str
+    bases: Annotated[list[str], Field(min_length=1)]
+    sha256: dict[Literal["ratings", "metadata", "reviews"], Sha256]
 
 
 class PublishedSource(Section):

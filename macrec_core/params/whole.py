@@ -24,6 +24,7 @@ from macrec_core.params.evaluation import (
     SweepParams,
     YardstickParams,
 )
+from macrec_core.params.network import NetworkParams
 from macrec_core.params.quantizer import CollaborativeIdParams, IdParams, QuantParams, VisualParams
 from macrec_core.params.recommender import GrParams, Seq2SeqParams
 from macrec_core.params.section import Name, NonNegativeFloat, NonNegativeInt, PositiveInt, Section
@@ -80,6 +81,7 @@ class Params(Section):
     modalities: Annotated[list[Literal["text", "image", "collab"]], Field(min_length=1)]
     dataset_specs: dict[Name, DatasetSpec]
     images: ImageParams
+    network: NetworkParams
     filter: FilterParams
     embed: EmbedParams
     pseudo_labels: PseudoLabelParams

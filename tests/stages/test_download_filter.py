@@ -145,7 +145,10 @@ def test_images_found_by_a_failed_download_are_kept_until_one_succeeds(params, t
     spec = SampleSource(source="sample", num_items=40, num_users=60, image_size=32, seed=0)
     write_sample(tmp_path / "data" / "shop", spec)
     values = YAML(typ="safe", pure=True).load(params)
-    values["dataset_specs"]["sample"] = {"source": "amazon", "category": "Sample", "base": "shop"}
+    values["dataset_specs"]["sample"] = {
+        "source": "amazon", "layout": "amazon2018", "category": "Sample", "bases": ["shop"],
+        "sha256": {},
+    }  # fmt: skip
     kept = tmp_path / "scratch" / "downloads"
     for rate, images in ((0.0, 1), (0.5, 0)):
         values["images"]["max_failure_rate"] = rate

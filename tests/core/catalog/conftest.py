@@ -9,9 +9,11 @@ import os
 from pathlib import Path
 
 import pytest
+from misbehaving_server import LOOPBACK
 from PIL import Image
 
-from macrec_core.params.data import ImageParams
+from macrec_core.catalog.raw import Places, write_raw
+from macrec_core.params.data import AmazonSource, ImageParams
 
 
 def jpeg(colour="red", size=(8, 8)) -> bytes:
@@ -23,8 +25,11 @@ def jpeg(colour="red", size=(8, 8)) -> bytes:
 class Release:
     """Six items and six users who bought everything; a test changes it, then writes it."""
 
-    def __init__(self, folder: Path, host: str = "https://images.example.com"):
+    def __init__(
+        self, folder: Path, host: str = "https://images.example.com", category: str = "Toys"
+    ):
         self.folder = folder
+        self.category = category
         items = [f"B{i}" for i in range(6)]
         self.ratings = [
             f"{item},A{user},5.0,{1000 + 10 * user + place}"
@@ -51,10 +56,10 @@ class Release:
         for name in ("categoryFilesSmall", "metaFiles2", "images"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         small = self.folder / "categoryFilesSmall"
-        (small / "Toys.csv").write_text("".join(f"{line}\n" for line in self.ratings))
+        (small / f"{self.category}.csv").write_text("".join(f"{line}\n" for line in self.ratings))
         for path, lines in (
-            (small / "Toys_5.json.gz", self.reviews),
-            (self.folder / "metaFiles2" / "meta_Toys.json.gz", self.metadata),
+            (small / f"{self.category}_5.json.gz", self.reviews),
+            (self.folder / "metaFiles2" / f"meta_{self.category}.json.gz", self.metadata),
         ):
             text = "".join(f"{line}\n" for line in lines)
             path.write_bytes(gzip.compress(text.encode(), mtime=0))
@@ -80,6 +85,34 @@ def image_params():
         max_failure_rate=0.5,
         shard_mb=1,
     )
+
+
+@pytest.fixture
+def gather(tmp_path, image_params, release):
+    """Gather the toy category into a fresh folder and return it with what went in."""
+
+    def run(
+        *bases,
+        images=image_params,
+        with_images=True,
+        target="raw",
+        network=LOOPBACK,
+        layout="amazon2018",
+        sha256=None,
+    ):
+        raw = tmp_path / target
+        raw.mkdir()
+        spec = AmazonSource(
+            source="amazon",
+            layout=layout,
+            category=release.category,
+            bases=list(bases),
+            sha256=sha256 or {},
+        )
+        places = Places(data_root=tmp_path, scratch=tmp_path / "scratch", folder=None)
+        return raw, write_raw(raw, spec, images, places, network=network, with_images=with_images)
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ import json
 from collections import Counter
 
 import pytest
+from misbehaving_server import LOOPBACK
 
 from macrec_core.catalog.catalogue import build_catalogue
 from macrec_core.catalog.image_shards import ItemImages
@@ -57,7 +58,7 @@ def gather(tmp_path, image_params):
             row_files=list(row_files),
         )  # fmt: skip
         places = Places(data_root=tmp_path, scratch=tmp_path / "scratch", folder=None)
-        write_raw(raw, spec, image_params, places, with_images=False)
+        write_raw(raw, spec, image_params, places, network=LOOPBACK, with_images=False)
         return raw
 
     return make
@@ -177,7 +178,7 @@ def test_real_rows_of_industrial_come_out_exactly(tmp_path, shared_data, image_p
     raw = tmp_path / "raw"
     raw.mkdir()
     places = Places(data_root=shared_data, scratch=tmp_path, folder=None)
-    write_raw(raw, spec, image_params, places, with_images=False)
+    write_raw(raw, spec, image_params, places, network=LOOPBACK, with_images=False)
     found = build_catalogue(raw, ["text", "collab"], FILTER)
     counted = {name: found.metrics[name] for name in (
         "num_users", "num_items", "num_interactions", "rows", "longest_history",

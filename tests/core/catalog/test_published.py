@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+from misbehaving_server import LOOPBACK
 
 from macrec_core.catalog.catalogue import build_catalogue
 from macrec_core.catalog.image_shards import ItemImages
@@ -48,7 +49,9 @@ def gather(tmp_path, folder, images, **changes):
     raw = tmp_path / "raw"
     raw.mkdir()
     places = Places(data_root=folder.parent, scratch=tmp_path / "scratch", folder=None)
-    return raw, write_raw(raw, source(**changes), images, places, with_images=True)
+    return raw, write_raw(
+        raw, source(**changes), images, places, network=LOOPBACK, with_images=True
+    )
 
 
 def write_ids(path, letters="abc", count=4):
@@ -249,7 +252,7 @@ def test_real_instruments_come_out_exactly(tmp_path, shared_data, image_params):
         },
     )
     places = Places(data_root=shared_data, scratch=tmp_path, folder=None)
-    write_raw(tmp_path, spec, image_params, places, with_images=True)
+    write_raw(tmp_path, spec, image_params, places, network=LOOPBACK, with_images=True)
     catalogue = build_catalogue(tmp_path, ["text", "image"], FILTER)
     path = shared_data / "instruments" / "Instruments.inter.json.gz"
     published = json.loads(gzip.decompress(path.read_bytes()))
