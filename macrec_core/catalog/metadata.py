@@ -6,7 +6,7 @@ import gzip
 import json
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,14 +53,14 @@ def read_metadata(path: Path) -> Metadata:
     """
     records: dict[str, dict[str, object]] = {}
     duplicates, bad = 0, []
-    for number, key, record in _records(path):
+    for number, key, record in json_records(path):
         if key is None:
             bad.append(number)
         elif key in records:
             duplicates += 1
         else:
             records[key] = record
-    return Metadata(records, duplicates, _bad_lines(bad))
+    return Metadata(records, duplicates, bad_lines(bad))
 
 
 def reviewed_items(path: Path) -> tuple[set[str], BadLines]:
@@ -70,12 +70,12 @@ def reviewed_items(path: Path) -> tuple[set[str], BadLines]:
         MacrecError: the file is missing or no whole gzip file.
     """
     items, bad = set(), []
-    for number, key, _ in _records(path):
+    for number, key, _ in json_records(path):
         if key is None:
             bad.append(number)
         else:
             items.add(key)
-    return items, _bad_lines(bad)
+    return items, bad_lines(bad)
 
 
 def image_urls(record: dict[str, object]) -> list[str]:
@@ -106,8 +106,14 @@ def check_gzip(path: Path, name: str) -> None:
         raise MacrecError(f"{name}: is no whole gzip file ({error}); fetch it again") from error
 
 
-def _records(path: Path) -> Iterator[tuple[int, str | None, dict[str, object]]]:
-    """Line number, item key and object of each line; the key is None where either is missing."""
+def json_records(path: Path) -> Iterator[tuple[int, str | None, dict[str, object]]]:
+    """Line number, item key and object of each line; the key is None where either is missing.
+
+    Blank lines are left out.
+
+    Raises:
+        MacrecError: the file is missing or no whole gzip file.
+    """
     try:
         with gzip.open(path, "rb") as file:
             for number, line in enumerate(file, start=1):
@@ -122,7 +128,8 @@ def _records(path: Path) -> Iterator[tuple[int, str | None, dict[str, object]]]:
 
 def _object(line: bytes) -> dict[str, object]:
     try:
-        value = json.loads(line)
+        # Decoded here, since json takes bytes with a NUL for UTF-16 or UTF-32.
+        value = json.loads(line.decode("utf-8-sig"))
     except (ValueError, RecursionError):  # broken JSON or UTF-8: counted as a bad line
         return {}
     return value if isinstance(value, dict) else {}
@@ -133,5 +140,6 @@ def _key(record: dict[str, object]) -> str | None:
     return key if isinstance(key, str) and _KEY.fullmatch(key) else None
 
 
-def _bad_lines(numbers: list[int]) -> BadLines:
+def bad_lines(numbers: Sequence[int]) -> BadLines:
+    """Count and first ten of line numbers."""
     return BadLines(len(numbers), tuple(numbers[:10]))

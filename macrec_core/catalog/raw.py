@@ -9,6 +9,7 @@ from pathlib import Path
 
 from macrec_core.catalog.amazon import gather_amazon
 from macrec_core.catalog.family import gather_published
+from macrec_core.catalog.files import gather_files
 from macrec_core.catalog.http import HttpBase, Retry
 from macrec_core.catalog.manifest import RawContents, describe_file, write_manifest
 from macrec_core.catalog.minionerec import gather_minionerec
@@ -18,6 +19,7 @@ from macrec_core.errors import MacrecError
 from macrec_core.params.data import (
     AmazonSource,
     DatasetSpec,
+    FilesSource,
     ImageParams,
     MiniOneRecSource,
     SampleSource,
@@ -79,6 +81,9 @@ def write_raw(
         folder = _folder(label, places)
         if isinstance(spec, MiniOneRecSource):
             contents = gather_minionerec(spec, folder, label, target)
+        elif isinstance(spec, FilesSource):
+            wanted = images if with_images else None
+            contents = gather_files(spec, folder, label, target, wanted, progress)
         else:
             contents = gather_published(spec, folder, label, target)
     write_manifest(target, spec.source, contents)

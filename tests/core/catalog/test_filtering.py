@@ -6,7 +6,6 @@ import random
 from collections import Counter
 
 import numpy as np
-import polars as pl
 import pyarrow as pa
 import pytest
 from hypothesis import given
@@ -14,7 +13,8 @@ from hypothesis import strategies as st
 
 from macrec_core.artifacts import write_artifact, write_json
 from macrec_core.catalog.catalogue import build_catalogue
-from macrec_core.catalog.filtering import codes, k_core, leave_one_out, read_ratings
+from macrec_core.catalog.filtering import k_core, leave_one_out, renumbered
+from macrec_core.catalog.ratings import read_ratings
 from macrec_core.errors import MacrecError
 from macrec_core.params.data import FilterParams
 from macrec_core.schemas import IMAGES, INTERACTIONS, ITEMS, RAW_IMAGES, USERS
@@ -78,9 +78,9 @@ def test_broken_rating_lines_are_counted_with_their_numbers(tmp_path):
     )
     ratings = read_ratings(path)
     assert ratings.table.rows() == [
-        (1, "u1", "i1", 100),
-        (12, '"u11"', '"i11"', -5),
-        (14, "u12", "i12", 10),
+        ("u1", "i1", 100),
+        ('"u11"', '"i11"', -5),
+        ("u12", "i12", 10),
     ]
     assert ratings.bad_lines.count == 9
     assert ratings.bad_lines.first == (3, 4, 5, 6, 7, 8, 9, 10, 11)
@@ -99,7 +99,7 @@ def test_any_bytes_give_rows_or_counted_lines(tmp_path_factory, lines):
     total = path.read_bytes().count(b"\n") + 1
     found = ratings.table.height + ratings.bad_lines.count + ratings.blank_lines
     assert total - 1 <= found <= total  # an empty last line is none
-    for _, user, item, _ in ratings.table.rows():
+    for user, item, _ in ratings.table.rows():
         assert f"{item},{user},".encode() in path.read_bytes()
 
 
@@ -138,10 +138,12 @@ def test_core_equals_the_naive_one(pairs, min_user, min_item):
     assert rounds >= 1
 
 
-@given(st.lists(st.sampled_from("abcdef")))
-def test_codes_number_by_first_appearance(values):
+@given(st.lists(st.integers(0, 9)))
+def test_renumbered_counts_by_first_appearance(values):
     order = list(dict.fromkeys(values))
-    assert codes(pl.Series(values, dtype=pl.String)).tolist() == [order.index(v) for v in values]
+    numbers, distinct = renumbered(np.array(values, np.uint32))
+    assert numbers.tolist() == [order.index(value) for value in values]
+    assert distinct.tolist() == order
 
 
 def test_last_is_test_and_last_but_one_is_valid():
