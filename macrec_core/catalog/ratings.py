@@ -11,6 +11,9 @@ from polars.exceptions import PolarsError
 from macrec_core.catalog.metadata import KEY_PATTERN, BadLines
 from macrec_core.errors import MacrecError
 
+# Parts of a line beyond the fourth, which must be empty.
+_EXCESS = ("excess_5", "excess_6", "excess_7", "excess_8")
+
 
 @dataclass(frozen=True)
 class Ratings:
@@ -19,7 +22,7 @@ class Ratings:
     Attributes:
         table: columns of `coded_keys`, in file order.
         bad_lines: lines that are no `item,user,rating,timestamp`.
-        blank_lines: lines without anything, ignored.
+        blank_lines: lines without anything, or of commas alone, ignored.
     """
 
     table: pl.DataFrame
@@ -65,9 +68,9 @@ def coded_keys(interactions: pl.LazyFrame) -> pl.LazyFrame:
 
 def _parsed(path: Path) -> pl.LazyFrame:
     """All lines, with columns `blank` (nothing in it) and `good` (four readable parts)."""
-    # Everything as text, and a fifth column that shows lines with too many parts: Polars would
+    # Everything as text, and more columns, which show lines with too many parts: Polars would
     # refuse a ragged line, or drop what is too much, without a word.
-    columns = ("item_key", "user_key", "rating", "timestamp", "excess")
+    columns = ("item_key", "user_key", "rating", "timestamp", *_EXCESS)
     lines = pl.scan_csv(
         path,
         has_header=False,
@@ -92,7 +95,7 @@ def _parsed(path: Path) -> pl.LazyFrame:
                 *is_key,
                 pl.col("rating").is_finite(),
                 pl.col("timestamp").is_not_null(),
-                pl.col("excess").is_null(),
+                pl.col(*_EXCESS).is_null(),
             )
             .fill_null(False)
             .alias("good")

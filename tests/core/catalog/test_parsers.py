@@ -42,7 +42,7 @@ def plain_ratings(data):
     for number, line in enumerate(lines, start=1):
         line = line.removesuffix("\r")
         parts = line.split(",")
-        if not line:
+        if not line.strip(","):
             blank += 1
         elif not is_rating(parts):
             bad.append(number)
@@ -53,7 +53,8 @@ def plain_ratings(data):
 
 def is_rating(parts):
     return (
-        len(parts) == 4
+        len(parts) >= 4
+        and not any(parts[4:])
         and all(KEY.fullmatch(part) for part in parts[:2])
         and NUMBER.fullmatch(parts[2]) is not None
         and abs(float(parts[2])) != float("inf")
@@ -79,10 +80,9 @@ LINES = st.one_of(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.lists(LINES, max_size=8), st.sampled_from([b"\n", b"\r\n"]))
-@example([b"a,b,1,2,"], b"\n")
-@example([b"a,b,1,2,,x"], b"\n")
+@example([b"a,b,1,2,", b"a,b,1,2,,,x"], b"\n")
 def test_ratings_equal_a_simple_parser_or_are_one_error(tmp_path_factory, lines, end):
     path = tmp_path_factory.getbasetemp() / "fuzzed_ratings.csv"
     path.write_bytes(end.join(lines))
@@ -247,7 +247,7 @@ RECORD_LINES = st.one_of(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.lists(RECORD_LINES, max_size=8))
 def test_metadata_equals_a_simple_parser(tmp_path_factory, lines):
     path = metadata(tmp_path_factory.getbasetemp() / "fuzzed.gz", lines)
@@ -257,13 +257,14 @@ def test_metadata_equals_a_simple_parser(tmp_path_factory, lines):
     assert (found.bad_lines.count, found.bad_lines.first) == (len(bad), tuple(bad[:10]))
     assert found.duplicates == repeated
     for key, record in records.items():
-        assert texts[key]["title"] == (clean_text(record["title"]) if "title" in record else None)
+        title = clean_text(record["title"] or None) if "title" in record else None
+        assert texts[key]["title"] == title
         listed = record.get("categories") or record.get("category")
         if listed:
             assert texts[key]["categories"] == clean_categories(listed)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.data())
 def test_a_damaged_gzip_file_is_one_error_or_the_same_records(tmp_path_factory, data):
     whole = gzip.compress(b'{"asin": "k"}\n{"asin": "m"}\n', mtime=0)
