@@ -146,8 +146,9 @@ def _has_item(interactions: pl.DataFrame, keys: Iterable[str]) -> np.ndarray:
     """For each interaction whether its item is among the keys, [n] bool."""
     wanted = pl.Series(list(keys), dtype=pl.String)
     known = keys_by_code(interactions.get_column("item_key")).is_in(wanted.implode())
-    by_code: np.ndarray = known.fill_null(False).to_numpy()
-    return by_code[_codes_of(interactions, "item_key")]
+    by_code = known.fill_null(False).to_numpy()
+    by_row: np.ndarray = by_code[_codes_of(interactions, "item_key")]
+    return by_row
 
 
 def _num_distinct(codes: np.ndarray) -> int:

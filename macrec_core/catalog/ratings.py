@@ -69,7 +69,8 @@ def coded_keys(interactions: pl.LazyFrame) -> pl.LazyFrame:
 def _parsed(path: Path) -> pl.LazyFrame:
     """All lines, with columns `blank` (nothing in it) and `good` (four readable parts)."""
     # Everything as text, and more columns, which show lines with too many parts: Polars would
-    # refuse a ragged line, or drop what is too much, without a word.
+    # refuse a ragged line, or drop what is too much, without a word. Of a field's end it takes a
+    # carriage return away.
     columns = ("item_key", "user_key", "rating", "timestamp", *_EXCESS)
     lines = pl.scan_csv(
         path,

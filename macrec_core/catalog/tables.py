@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
 
 import polars as pl
-from polars.exceptions import PolarsError
+from polars.exceptions import PanicException, PolarsError
 
 from macrec_core.catalog.descriptions import Descriptions
 from macrec_core.catalog.metadata import KEY_PATTERN, bad_lines
@@ -20,6 +20,9 @@ from macrec_core.catalog.texts import clean_texts
 from macrec_core.errors import MacrecError
 
 log = logging.getLogger(__name__)
+
+# Of a damaged Parquet file Polars may also break an assertion of its own.
+_UNREADABLE = (PolarsError, PanicException, OSError)
 
 SUFFIXES = (".parquet", ".csv")
 _INTERACTIONS = ("user", "item", "timestamp")
@@ -138,7 +141,7 @@ def _scanned(path: Path, needed: Sequence[str], known: Sequence[str]) -> pl.Lazy
     )
     try:
         found = table.collect_schema().names()
-    except (PolarsError, OSError) as error:
+    except _UNREADABLE as error:
         raise MacrecError(f"{path}: cannot be read ({error}); correct the file") from error
     missing = [name for name in needed if name not in found]
     if missing:
@@ -175,7 +178,7 @@ def _wrong_type(path: Path, name: str, kind: pl.DataType, expected: str) -> Macr
 def _collected(path: Path, frames: Sequence[pl.LazyFrame]) -> list[pl.DataFrame]:
     try:
         return pl.collect_all(frames, engine="streaming")
-    except (PolarsError, OSError) as error:
+    except _UNREADABLE as error:
         raise MacrecError(f"{path}: cannot be read ({error}); correct the file") from error
 
 

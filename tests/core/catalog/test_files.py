@@ -7,6 +7,8 @@ from datetime import datetime
 
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from macrec_core.catalog.catalogue import build_catalogue
 from macrec_core.catalog.raw import Places, write_raw
@@ -208,3 +210,39 @@ def test_a_missing_file_and_another_ending_are_named(tmp_path, image_params):
     spec = FilesSource(source="files", folder=".", interactions="items.xlsx", items="i.csv")
     with pytest.raises(MacrecError, match=r"items\.xlsx: is no file ending in \.parquet or \.csv"):
         write_raw(tmp_path, spec, image_params, places, with_images=False)
+
+
+CELLS = st.sampled_from(["u", "7", "", '"', '"a,b"', '"x\ny"', "\r", "é", "\0", "a b", "1.5"])
+ROWS = st.lists(CELLS, max_size=5).map(",".join)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(ROWS | st.text(max_size=8), max_size=6), st.booleans())
+def test_any_table_gives_rows_or_one_error(tmp_path_factory, rows, with_header):
+    path = tmp_path_factory.getbasetemp() / "fuzzed.csv"
+    header = ["user,item,timestamp,title"] if with_header else []
+    path.write_bytes("\n".join([*header, *rows]).encode("utf-8", "replace"))
+    try:
+        table = read_interactions(path)
+    except MacrecError as error:
+        assert str(path) in str(error)
+        return
+    assert with_header
+    for user, item, timestamp in table.rows():
+        assert user.split() == [user] and item.split() == [item]
+        assert isinstance(timestamp, int)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.data())
+def test_a_damaged_parquet_file_is_one_error_or_readable(tmp_path_factory, data):
+    path = tmp_path_factory.getbasetemp() / "damaged.parquet"
+    write_table(path, {"user": ["u"] * 9, "item": list("abcdefghi"), "timestamp": range(9)})
+    damaged = bytearray(path.read_bytes())
+    for place in data.draw(st.lists(st.integers(0, len(damaged) - 1), min_size=1, max_size=3)):
+        damaged[place] = data.draw(st.integers(0, 255))
+    path.write_bytes(damaged)
+    try:
+        read_interactions(path)
+    except MacrecError as error:
+        assert str(path) in str(error)
