@@ -81,6 +81,7 @@ def _parsed(path: Path) -> pl.LazyFrame:
         truncate_ragged_lines=True,
         missing_columns="insert",
         extra_columns="ignore",
+        glob=False,
         row_index_name="line",
         row_index_offset=1,
     )

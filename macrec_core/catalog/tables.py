@@ -135,9 +135,9 @@ def _records(items: pl.DataFrame) -> Iterator[tuple[str, Mapping[str, object]]]:
 def _scanned(path: Path, needed: Sequence[str], known: Sequence[str]) -> pl.LazyFrame:
     """The file, lazily; of a CSV file everything as text."""
     table = (
-        pl.scan_parquet(path)
+        pl.scan_parquet(path, glob=False)
         if path.suffix == ".parquet"
-        else pl.scan_csv(path, infer_schema=False)
+        else pl.scan_csv(path, infer_schema=False, glob=False)
     )
     try:
         found = table.collect_schema().names()

@@ -198,6 +198,14 @@ def test_files_that_cannot_be_read_are_one_error(tmp_path, name, data):
         read_interactions(tmp_path / name)
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_a_path_is_no_pattern(tmp_path, suffix):
+    folder = tmp_path / "a[b]*"
+    folder.mkdir()
+    columns = {"user": ["u"], "item": ["i"], "timestamp": [1]}
+    assert read_interactions(write_table(folder / f"t{suffix}", columns)).height == 1
+
+
 def test_columns_without_a_meaning_are_told(tmp_path, caplog):
     path = write_table(tmp_path / "t.csv", {"item": ["a"], "title": ["A"], "descripton": ["x"]})
     read_items(path, set())
