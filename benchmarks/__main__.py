@@ -32,6 +32,7 @@ WORKS = (
     "rqvae_epoch",
     "sid_assignment",
     "build_seq2seq",
+    "filter_50m",
     "embed_text",
     "embed_image",
     "repro_sample",

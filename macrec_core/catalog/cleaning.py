@@ -89,7 +89,7 @@ def _written_list(text: str) -> list[str] | None:
 
 def _plain(text: str) -> str:
     text = _spaced(text)
-    while True:
+    while "&" in text or "<" in text:
         # Unescaping may reveal tags, and removing a tag may join an entity. Every change makes
         # the text shorter, so this ends.
         shorter = _ESCAPED_AMPERSAND.sub("&", text)
@@ -98,8 +98,9 @@ def _plain(text: str) -> str:
             shorter = markup.sub(" ", shorter)
         shorter = _spaced(shorter)
         if shorter == text:
-            return text
+            break
         text = shorter
+    return text
 
 
 def _spaced(text: str) -> str:

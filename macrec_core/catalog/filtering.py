@@ -1,104 +1,46 @@
-"""From raw ratings to sequences: duplicates, order, k-core, leave-one-out.
+"""From coded interactions to sequences: duplicates, k-core, order, leave-one-out.
 
 The order of steps is the authors', fixed where it was undefined: known items only; one
-interaction per user and item, the earliest; chronological by (timestamp, line of the file);
-k-core until nothing changes; ids by first appearance in that order.
+interaction per user and item, the earliest; chronological by (timestamp, place in the file);
+k-core until nothing changes; ids by first appearance in that order. (The core does not depend
+on the order of its interactions, so they are sorted after it, when there are fewer.)
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import polars as pl
-from polars.exceptions import PolarsError
-
-from macrec_core.catalog.metadata import KEY_PATTERN, BadLines
-from macrec_core.errors import MacrecError
 
 # Leave-one-out takes a user's last two interactions; one more must be left to learn from.
 MIN_SEQUENCE = 3
 
 
-@dataclass(frozen=True)
-class Ratings:
-    """Readable lines of a ratings file.
+def earliest_per_pair(interactions: pl.DataFrame) -> pl.DataFrame:
+    """Each user's earliest interaction with each item, by (timestamp, place in the table).
 
-    Attributes:
-        table: columns line (from 1), user_key, item_key, timestamp; in file order.
-        bad_lines: lines that are no `item,user,rating,timestamp`.
-        blank_lines: lines without anything, ignored.
+    Args:
+        interactions: columns of `ratings.coded_keys`, in file order.
+
+    Returns:
+        The same without repeated interactions, still in file order.
     """
-
-    table: pl.DataFrame
-    bad_lines: BadLines
-    blank_lines: int
-
-
-def read_ratings(path: Path) -> Ratings:
-    """Read a ratings file without header: item, user, rating, timestamp (seconds).
-
-    Raises:
-        MacrecError: the file cannot be read.
-    """
-    parsed = _parsed(path)
-    good = parsed.filter("good").select("line", "user_key", "item_key", "timestamp")
-    bad = parsed.filter(~pl.col("good") & ~pl.col("blank")).select("line")
-    blank = parsed.filter("blank").select(pl.len())
-    try:
-        table, bad_table, blank_table = pl.collect_all([good, bad, blank])
-    except (PolarsError, OSError) as error:
-        raise MacrecError(f"{path}: cannot be read ({error}); run download again") from error
-    numbers = bad_table.get_column("line")
-    return Ratings(
-        table, BadLines(len(numbers), tuple(numbers.head(10).to_list())), blank_table.item()
-    )
-
-
-def _parsed(path: Path) -> pl.LazyFrame:
-    """All lines, with columns `blank` (nothing in it) and `good` (four readable parts)."""
-    # Everything as text, and a fifth column that shows lines with too many parts: Polars would
-    # refuse a ragged line, or drop what is too much, without a word.
-    columns = ("item_key", "user_key", "rating", "timestamp", "excess")
-    lines = pl.scan_csv(
-        path,
-        has_header=False,
-        schema=dict.fromkeys(columns, pl.String),
-        quote_char=None,
-        encoding="utf8-lossy",
-        truncate_ragged_lines=True,
-        missing_columns="insert",
-        extra_columns="ignore",
-        row_index_name="line",
-        row_index_offset=1,
-    )
-    is_key = [pl.col(name).str.contains(KEY_PATTERN) for name in ("item_key", "user_key")]
-    return (
-        lines.with_columns(pl.all_horizontal(pl.col(*columns).is_null()).alias("blank"))
-        .with_columns(
-            pl.col("rating").cast(pl.Float64, strict=False),
-            pl.col("timestamp").cast(pl.Int64, strict=False),
-        )
-        .with_columns(
-            pl.all_horizontal(
-                *is_key,
-                pl.col("rating").is_finite(),
-                pl.col("timestamp").is_not_null(),
-                pl.col("excess").is_null(),
-            )
-            .fill_null(False)
-            .alias("good")
-        )
-    )
-
-
-def earliest_per_pair(ratings: pl.DataFrame) -> pl.DataFrame:
-    """Sort by (timestamp, line) and keep each user's first interaction with each item."""
-    return ratings.sort("timestamp", "line").unique(
-        subset=["user_key", "item_key"], keep="first", maintain_order=True
-    )
+    users, items = (_codes_of(interactions, name) for name in ("user_key", "item_key"))
+    pairs = (users.astype(np.uint64) << np.uint64(32)) | items
+    ordered = np.sort(pairs)
+    repeated = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
+    del ordered
+    # Few pairs are repeated; only their interactions are sorted.
+    among = pl.Series(pairs).is_in(pl.Series(repeated).implode()).to_numpy()
+    rows = np.flatnonzero(among)
+    times = interactions.get_column("timestamp").gather(rows).to_numpy()
+    order = rows[np.lexsort((rows, times, pairs[rows]))]
+    later = order[1:][pairs[order[1:]] == pairs[order[:-1]]]
+    kept = np.ones(len(pairs), dtype=bool)
+    kept[later] = False
+    return interactions.filter(pl.Series(kept))
 
 
 def k_core(
@@ -119,11 +61,11 @@ def k_core(
     rounds = 0
     while True:
         rounds += 1
-        user_counts, item_counts = np.bincount(users[kept]), np.bincount(items[kept])
-        enough = (user_counts[users[kept]] >= min_user) & (item_counts[items[kept]] >= min_item)
+        enough = (np.bincount(users) >= min_user)[users]
+        enough &= (np.bincount(items) >= min_item)[items]
         if enough.all():
             return kept, rounds
-        kept = kept[enough]
+        kept, users, items = kept[enough], users[enough], items[enough]
 
 
 @dataclass(frozen=True)
@@ -131,7 +73,7 @@ class Core:
     """Interactions that are left.
 
     Attributes:
-        table: columns as of `Ratings.table`, chronological.
+        table: columns of `ratings.coded_keys`, chronological.
         rounds: of the k-core.
         dropped: interactions, users and items left out, by reason.
     """
@@ -142,46 +84,96 @@ class Core:
 
 
 def core_of(
-    ratings: pl.DataFrame,
+    interactions: pl.DataFrame,
     described: Iterable[str],
     pictured: Iterable[str] | None,
     k: int,
 ) -> Core:
-    """Narrow ratings down, step by step; see the module's docstring.
+    """Narrow interactions down, step by step; see the module's docstring.
 
     Args:
-        ratings: as of `Ratings.table`.
+        interactions: columns of `ratings.coded_keys`, in file order.
         described: keys of items with metadata.
         pictured: keys of items with an image; None if they need none.
         k: of the k-core; a user keeps at least `MIN_SEQUENCE` in any case.
     """
-    with_metadata = _of_items(ratings, described)
-    known = with_metadata if pictured is None else _of_items(with_metadata, pictured)
-    single = earliest_per_pair(known)
-    users, items = single.get_column("user_key"), single.get_column("item_key")
-    kept, rounds = k_core(codes(users), codes(items), max(k, MIN_SEQUENCE), k)
-    table = single[kept]
+    with_metadata = _has_item(interactions, described)
+    wanted = with_metadata
+    if pictured is not None:
+        wanted = with_metadata & _has_item(interactions, pictured)
+    single = earliest_per_pair(interactions.filter(pl.Series(wanted)))
+    users, items = (_codes_of(single, name) for name in ("user_key", "item_key"))
+    kept, rounds = k_core(users, items, max(k, MIN_SEQUENCE), k)
+    described_count, known_count = int(with_metadata.sum()), int(wanted.sum())
     dropped = {
-        "interactions_without_metadata": ratings.height - with_metadata.height,
-        "interactions_without_image": with_metadata.height - known.height,
-        "repeated_interactions": known.height - single.height,
-        "interactions_outside_core": single.height - table.height,
-        "users_outside_core": users.n_unique() - table.get_column("user_key").n_unique(),
-        "items_outside_core": items.n_unique() - table.get_column("item_key").n_unique(),
+        "interactions_without_metadata": interactions.height - described_count,
+        "interactions_without_image": described_count - known_count,
+        "repeated_interactions": known_count - single.height,
+        "interactions_outside_core": single.height - len(kept),
+        "users_outside_core": _num_distinct(users) - _num_distinct(users[kept]),
+        "items_outside_core": _num_distinct(items) - _num_distinct(items[kept]),
     }
+    # A stable sort: at equal times the order of the file stays.
+    table = single[kept].sort("timestamp", maintain_order=True)
     return Core(table, rounds, dropped)
 
 
-def _of_items(ratings: pl.DataFrame, keys: Iterable[str]) -> pl.DataFrame:
-    wanted = pl.DataFrame({"item_key": pl.Series(list(keys), dtype=pl.String)})
-    return ratings.join(wanted, on="item_key", how="semi", maintain_order="left")
+def items_with_interactions(interactions: pl.DataFrame, least: int) -> set[str]:
+    """Keys of items that occur often enough to survive a core of that many, repetitions included.
+
+    Args:
+        interactions: columns of `ratings.coded_keys`.
+        least: interactions of an item.
+    """
+    keys = keys_by_code(interactions.get_column("item_key"))
+    counts = np.bincount(_codes_of(interactions, "item_key"), minlength=len(keys))
+    return set(keys.filter(pl.Series(counts >= max(least, 1))))
 
 
-def codes(values: pl.Series) -> np.ndarray:
-    """Number each value by first appearance, from 0."""
-    numbered = values.unique(maintain_order=True).to_frame("value").with_row_index("code")
-    joined = values.to_frame("value").join(numbered, on="value", how="left", maintain_order="left")
-    return joined.get_column("code").to_numpy().astype(np.int32)
+def keys_by_code(column: pl.Series) -> pl.Series:
+    """All keys of a coded column, in the order of their codes."""
+    kind = column.dtype
+    assert isinstance(kind, pl.Categorical)
+    return kind.categories.to_series()
+
+
+def _codes_of(interactions: pl.DataFrame, name: str) -> np.ndarray:
+    """Codes of a column, [n] uint32."""
+    return interactions.get_column(name).to_physical().to_numpy()
+
+
+def _has_item(interactions: pl.DataFrame, keys: Iterable[str]) -> np.ndarray:
+    """For each interaction whether its item is among the keys, [n] bool."""
+    wanted = pl.Series(list(keys), dtype=pl.String)
+    known = keys_by_code(interactions.get_column("item_key")).is_in(wanted.implode())
+    by_code = known.fill_null(False).to_numpy()
+    by_row: np.ndarray = by_code[_codes_of(interactions, "item_key")]
+    return by_row
+
+
+def _num_distinct(codes: np.ndarray) -> int:
+    return int(np.count_nonzero(np.bincount(codes)))
+
+
+def renumbered(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Number values by first appearance.
+
+    Args:
+        values: whole numbers from 0, [n], not much larger than n.
+
+    Returns:
+        The number of each value, [n] int32, and the values in the order of their numbers.
+    """
+    if not len(values):
+        return values.astype(np.int32), values
+    first = np.full(int(values.max()) + 1, len(values))
+    # Of several assignments to one place the last one stays: backwards, the first appearance.
+    first[values[::-1]] = np.arange(len(values))[::-1]
+    found = np.flatnonzero(first < len(values))
+    distinct = found[np.argsort(first[found])]
+    numbers = np.zeros(len(first), dtype=np.int32)
+    numbers[distinct] = np.arange(len(distinct), dtype=np.int32)
+    return numbers[values], distinct
 
 
 def leave_one_out(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

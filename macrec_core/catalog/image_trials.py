@@ -173,12 +173,19 @@ def trials_folder(
 
 def folder_content(folder: Path) -> str:
     """A text that changes when a file of a local folder of images does, by size and time."""
-    if not folder.is_dir():
-        return ""
+    return files_content(sorted(folder.iterdir())) if folder.is_dir() else ""
+
+
+def files_content(paths: Iterable[Path]) -> str:
+    """The same of single files, which need not be there."""
     digest = hashlib.sha256()
-    for path in sorted(folder.iterdir()):
-        state = path.stat()
-        digest.update(json.dumps([path.name, state.st_size, state.st_mtime_ns]).encode() + b"\n")
+    for path in paths:
+        try:
+            found = path.stat()
+            state = [found.st_size, found.st_mtime_ns]
+        except (OSError, ValueError):  # not there, or no name that a file can have
+            state = []
+        digest.update(json.dumps([path.name, *state]).encode() + b"\n")
     return digest.hexdigest()
 
 

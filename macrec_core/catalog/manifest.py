@@ -11,7 +11,7 @@ from macrec_core.artifacts import read_json, write_json
 from macrec_core.errors import MacrecError
 from macrec_core.files import file_sha256
 
-Kind = Literal["sample", "amazon", "published", "minionerec"]
+Kind = Literal["sample", "amazon", "published", "minionerec", "files"]
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import gzip
 import json
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,9 @@ from macrec_core.errors import MacrecError
 # Item keys stand in tables and logs: something visible, and no replacement character.
 KEY_PATTERN = r"^[^\s\x00-\x1f\x7f\x{FFFD}]+$"
 _KEY = re.compile("[^\\s\x00-\x1f\x7f\ufffd\ud800-\udfff]+")
+
+# Bytes; the longest records of the release have some hundred thousand.
+_LONGEST_LINE = 1 << 26
 
 
 @dataclass(frozen=True)
@@ -53,14 +56,14 @@ def read_metadata(path: Path) -> Metadata:
     """
     records: dict[str, dict[str, object]] = {}
     duplicates, bad = 0, []
-    for number, key, record in _records(path):
+    for number, key, record in json_records(path):
         if key is None:
             bad.append(number)
         elif key in records:
             duplicates += 1
         else:
             records[key] = record
-    return Metadata(records, duplicates, _bad_lines(bad))
+    return Metadata(records, duplicates, bad_lines(bad))
 
 
 def reviewed_items(path: Path) -> tuple[set[str], BadLines]:
@@ -70,12 +73,12 @@ def reviewed_items(path: Path) -> tuple[set[str], BadLines]:
         MacrecError: the file is missing or no whole gzip file.
     """
     items, bad = set(), []
-    for number, key, _ in _records(path):
+    for number, key, _ in json_records(path):
         if key is None:
             bad.append(number)
         else:
             items.add(key)
-    return items, _bad_lines(bad)
+    return items, bad_lines(bad)
 
 
 def image_urls(record: dict[str, object]) -> list[str]:
@@ -88,11 +91,24 @@ def image_urls(record: dict[str, object]) -> list[str]:
     return list(dict.fromkeys(urls))
 
 
-def _records(path: Path) -> Iterator[tuple[int, str | None, dict[str, object]]]:
-    """Line number, item key and object of each line; the key is None where either is missing."""
+def json_records(path: Path) -> Iterator[tuple[int, str | None, dict[str, object]]]:
+    """Line number, item key and object of each line; the key is None where either is missing.
+
+    Blank lines are left out.
+
+    Raises:
+        MacrecError: the file is missing, no whole gzip file, or has a line beyond all bounds.
+    """
     try:
         with gzip.open(path, "rb") as file:
-            for number, line in enumerate(file, start=1):
+            # Not all of a file without line ends at once, which may be a bomb.
+            lines = iter(lambda: file.readline(_LONGEST_LINE + 1), b"")
+            for number, line in enumerate(lines, start=1):
+                if len(line) > _LONGEST_LINE:
+                    raise MacrecError(
+                        f"{path}: line {number} has more than {_LONGEST_LINE} bytes; expected a "
+                        "JSON object a line; fetch it again"
+                    )
                 if line.strip():
                     record = _object(line)
                     yield number, _key(record), record
@@ -104,7 +120,8 @@ def _records(path: Path) -> Iterator[tuple[int, str | None, dict[str, object]]]:
 
 def _object(line: bytes) -> dict[str, object]:
     try:
-        value = json.loads(line)
+        # Decoded here, since json takes bytes with a NUL for UTF-16 or UTF-32.
+        value = json.loads(line.decode("utf-8-sig"))
     except (ValueError, RecursionError):  # broken JSON or UTF-8: counted as a bad line
         return {}
     return value if isinstance(value, dict) else {}
@@ -115,5 +132,6 @@ def _key(record: dict[str, object]) -> str | None:
     return key if isinstance(key, str) and _KEY.fullmatch(key) else None
 
 
-def _bad_lines(numbers: list[int]) -> BadLines:
+def bad_lines(numbers: Sequence[int]) -> BadLines:
+    """Count and first ten of line numbers."""
     return BadLines(len(numbers), tuple(numbers[:10]))

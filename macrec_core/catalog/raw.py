@@ -12,6 +12,7 @@ from pathlib import Path
 from macrec_core.catalog.amazon import Category, gather_amazon
 from macrec_core.catalog.connections import Connections
 from macrec_core.catalog.family import gather_published
+from macrec_core.catalog.files import gather_files
 from macrec_core.catalog.http import HttpBase, ImageLimits
 from macrec_core.catalog.layouts import Release, find_release
 from macrec_core.catalog.manifest import RawContents, describe_file, write_manifest
@@ -22,6 +23,7 @@ from macrec_core.errors import MacrecError
 from macrec_core.params.data import (
     AmazonSource,
     DatasetSpec,
+    FilesSource,
     ImageParams,
     MiniOneRecSource,
     SampleSource,
@@ -107,6 +109,8 @@ def _gathered(
     folder = _folder(label, places)
     if isinstance(spec, MiniOneRecSource):
         return gather_minionerec(spec, folder, label, target)
+    if isinstance(spec, FilesSource):
+        return gather_files(spec, folder, label, target, images, places.scratch, progress)
     return gather_published(spec, folder, label, target)
 
 

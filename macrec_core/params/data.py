@@ -57,8 +57,17 @@ class MiniOneRecSource(Section):
     row_files: Annotated[list[str], Field(min_length=1)]
 
 
+class FilesSource(Section):
+    """A catalogue of one's own: a table of interactions and one of items, Parquet or CSV."""
+
+    source: Literal["files"]
+    folder: str
+    interactions: str
+    items: str
+
+
 DatasetSpec = Annotated[
-    SampleSource | AmazonSource | PublishedSource | MiniOneRecSource,
+    SampleSource | AmazonSource | PublishedSource | MiniOneRecSource | FilesSource,
     Field(discriminator="source"),
 ]
 

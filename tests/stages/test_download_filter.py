@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from PIL import Image
 from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
@@ -36,13 +37,28 @@ def params(tmp_path, monkeypatch):
     values["dataset_specs"] |= {
         "toys": published | {"folder": "toys"},
         "lost": published | {"folder": "lost"},
-    }
+        "mine": {
+            "source": "files", "folder": "mine", "interactions": "sales.csv", "items": "shop.csv",
+        },
+    }  # fmt: skip
+    write_tables(tmp_path / "data" / "mine")
     folder = tmp_path / "data" / "toys"
     folder.mkdir(parents=True)
     (folder / "Toys.inter.json").write_text('{"u": [0, 1, 2], "v": [2, 1, 0]}')
     path = tmp_path / "params.yaml"
     YAML(pure=True).dump(values, path)
     return path
+
+
+def write_tables(folder):
+    """Six users who bought all of six items, each with a picture."""
+    folder.mkdir(parents=True)
+    sales = [f"u{user},i{item},{user + item}" for user in range(6) for item in range(6)]
+    (folder / "sales.csv").write_text("\n".join(["user,item,timestamp", *sales]))
+    shop = [f"i{item},Item {item},i{item}.png" for item in range(6)]
+    (folder / "shop.csv").write_text("\n".join(["item,title,image", *shop]))
+    for item in range(6):
+        Image.new("RGB", (8, 8), (40 * item, 0, 0)).save(folder / f"i{item}.png")
 
 
 def run(*arguments):
@@ -102,6 +118,22 @@ def test_published_sequences_travel_too(params, tmp_path):
     assert run_filter(params, folder, "toys").exit_code == 0
     table = read_artifact(folder / "interactions.parquet", INTERACTIONS)
     assert table.column("item_id").to_pylist() == [0, 1, 2, 2, 1, 0]
+
+
+def test_tables_of_ones_own_travel_too(params, tmp_path):
+    folders = [tmp_path / "one", tmp_path / "two"]
+    for folder in folders:
+        for result in (run_download(params, folder, "mine"), run_filter(params, folder, "mine")):
+            assert result.exit_code == 0, result.output
+    table = read_artifact(folders[0] / "items.parquet", ITEMS)
+    assert table.column("item_key").to_pylist() == [f"i{item}" for item in range(6)]
+    assert table.column("title").to_pylist() == [f"Item {item}" for item in range(6)]
+    assert read_artifact(folders[0] / "images.parquet", IMAGES).num_rows == 6
+    assert contents(folders[0]) == contents(folders[1])
+    (folders[0] / "raw" / "items.csv").unlink()
+    result = run_filter(params, folders[0], "mine")
+    assert result.exit_code == 1
+    assert "holds no table 'items'; run download again" in result.output
 
 
 def test_the_folder_option_overrides_the_params(params, tmp_path):

@@ -123,3 +123,9 @@ def shared_data():
     if not folder.is_dir():
         pytest.skip(f"real data absent: {folder} does not exist (set MACREC_SHARED)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def jpeg_bytes():
+    """A small picture."""
+    return jpeg()

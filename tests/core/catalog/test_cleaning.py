@@ -97,3 +97,41 @@ def test_real_text_keeps_every_word(shared_data):
         assert all(any(word == other for other in found) for word in words), text
     titles = {clean_text(r["title"]) for r in records.values()}
     assert 'TÜRLEN DIAL INDICATOR 0-1" AGD SPEC 0.001" w/LUG BACK' in titles
+
+
+# Item of the industrial data, field, and how its cleaned text begins and ends; where both are
+# the same, it is the whole text.
+GOLDEN = [
+    ("22", "title", "Eye-Vac EVPRO Tuxedo Black", "Bag-less Canister. Floor Care"),
+    ("53", "title", 'Türlen Precision TEST DIAL INDICATOR 7 JEWELS .0005" 0-15-0', ""),
+    ("83", "title", "Wixey WR300 Type 2 Digital Angle Gauge with Backlight…", ""),
+    ("287", "title", 'KYDEX V Sheet - 0.028" Thick, Black, 12”x12” Nominal', ""),
+    ("48", "description", "", ""),
+    ("165", "description", "3/4\" x 60' Vinyl Electrical Tape, Vinyl, Cello Wrap.", ""),
+    ("18", "description", 'Vacuum Cleaner Conversion Unit Use accessories for a 2-1/2" hose', ")."),
+    ("126", "description", "THE WORLDS STRONGEST MAGNETThe Super", "Magnet Cup every time."),
+    ("324", "description", "2 terminals, thread connection,", "home appliances, etc."),
+    ("1765", "description", "This is the type that", "directly in front of the LED."),
+    ("2958", "description", "DIP Quartz Crystal application", "part for daily use."),
+    ("2122", "description", "", "every six months for best results."),
+]
+
+
+def test_real_texts_come_out_as_expected(shared_data):
+    path = shared_data / "industrial" / "Industrial_and_Scientific.item.json.gz"
+    records = json.loads(gzip.decompress(path.read_bytes()))
+    for item, field, start, end in GOLDEN:
+        text = clean_text(records[item][field])
+        assert text.startswith(start) and text.endswith(end), (item, field, text)
+        assert end or text == start, (item, field, text)
+    assert "It\u2019s great" in clean_text(records["1765"]["description"])
+    assert "50 PCS(± 2%) packaged" in clean_text(records["2958"]["description"])
+    assert "FEATURES: <> Zero setting" in clean_text(records["327"]["description"])
+    assert len(clean_text(records["2122"]["description"])) == 5818  # the longest
+
+
+def test_a_text_of_any_length_is_kept_whole():
+    words = [f"word{number} &amp; <i>more</i>" for number in range(20_000)]
+    expected = " ".join(f"word{number} & more" for number in range(20_000))
+    assert len(expected) > 300_000
+    assert clean_text(" ".join(words)) == clean_text(words) == clean_text(str(words)) == expected

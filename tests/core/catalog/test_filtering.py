@@ -2,11 +2,9 @@ from __future__ import annotations
 
 import gzip
 import json
-import random
 from collections import Counter
 
 import numpy as np
-import polars as pl
 import pyarrow as pa
 import pytest
 from hypothesis import given
@@ -14,8 +12,9 @@ from hypothesis import strategies as st
 
 from macrec_core.artifacts import read_artifact, write_artifact, write_json
 from macrec_core.catalog.catalogue import build_catalogue
-from macrec_core.catalog.filtering import codes, k_core, leave_one_out, read_ratings
+from macrec_core.catalog.filtering import k_core, leave_one_out, renumbered
 from macrec_core.catalog.image_shards import ItemImages
+from macrec_core.catalog.ratings import read_ratings
 from macrec_core.errors import MacrecError
 from macrec_core.params.data import FilterParams
 from macrec_core.schemas import IMAGES, INTERACTIONS, ITEMS, RAW_IMAGES, USERS
@@ -80,9 +79,9 @@ def test_broken_rating_lines_are_counted_with_their_numbers(tmp_path):
     )
     ratings = read_ratings(path)
     assert ratings.table.rows() == [
-        (1, "u1", "i1", 100),
-        (12, '"u11"', '"i11"', -5),
-        (14, "u12", "i12", 10),
+        ("u1", "i1", 100),
+        ('"u11"', '"i11"', -5),
+        ("u12", "i12", 10),
     ]
     assert ratings.bad_lines.count == 9
     assert ratings.bad_lines.first == (3, 4, 5, 6, 7, 8, 9, 10, 11)
@@ -101,7 +100,7 @@ def test_any_bytes_give_rows_or_counted_lines(tmp_path_factory, lines):
     total = path.read_bytes().count(b"\n") + 1
     found = ratings.table.height + ratings.bad_lines.count + ratings.blank_lines
     assert total - 1 <= found <= total  # an empty last line is none
-    for _, user, item, _ in ratings.table.rows():
+    for user, item, _ in ratings.table.rows():
         assert f"{item},{user},".encode() in path.read_bytes()
 
 
@@ -140,10 +139,12 @@ def test_core_equals_the_naive_one(pairs, min_user, min_item):
     assert rounds >= 1
 
 
-@given(st.lists(st.sampled_from("abcdef")))
-def test_codes_number_by_first_appearance(values):
+@given(st.lists(st.integers(0, 9)))
+def test_renumbered_counts_by_first_appearance(values):
     order = list(dict.fromkeys(values))
-    assert codes(pl.Series(values, dtype=pl.String)).tolist() == [order.index(v) for v in values]
+    numbers, distinct = renumbered(np.array(values, np.uint32))
+    assert numbers.tolist() == [order.index(value) for value in values]
+    assert distinct.tolist() == order
 
 
 def test_last_is_test_and_last_but_one_is_valid():
@@ -264,72 +265,3 @@ def test_cut_metadata_is_an_error(tmp_path):
     path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(MacrecError, match=r"metadata\.json\.gz: is no whole gzip file"):
         build_catalogue(raw, ["text"], params())
-
-
-# ------------------------------------------------------------------------- real data
-
-
-def noisy(published, rng):
-    """Rating lines of the sequences in shuffled order, with what a filter must take away."""
-    lines = []
-    for user, items in published.items():
-        start = rng.randrange(10**9)
-        times = sorted(start + rng.randrange(3 * len(items)) for _ in items)  # with ties
-        ordered = [f"R{item},R{user},5.0,{time}" for item, time in zip(items, times, strict=True)]
-        lines += ordered
-        if rng.random() < 0.1:  # bought again later, and items that must go
-            lines.append(f"R{items[0]},R{user},1.0,{times[-1] + 9}")
-            lines.append(f"nometa{rng.randrange(3)},R{user},1.0,{start}")
-            lines.append(f"noimage{rng.randrange(3)},R{user},1.0,{start}")
-            lines.append(f"rare{rng.randrange(10**6)},R{user},1.0,{start}")
-    for wave in range(30):  # user n falls once item n has fallen, item n+1 once user n has
-        lines += [f"wave{wave + step},user{wave},3.0,{wave}" for step in range(5)]
-    lines += [f"R{rng.randrange(6250)},light{n},3.0,{n}" for n in range(2000)]
-    return lines
-
-
-def shuffled_but_for_ties(lines, rng):
-    """Shuffle; lines of one user at one time keep their order, which is what defines it."""
-    places = list(range(len(lines)))
-    rng.shuffle(places)
-    groups = {}
-    for line, place in zip(lines, places, strict=True):
-        _, user, _, time = line.split(",")
-        groups.setdefault((user, time), []).append((line, place))
-    result = [""] * len(lines)
-    for group in groups.values():
-        for (line, _), place in zip(group, sorted(p for _, p in group), strict=True):
-            result[place] = line
-    return result
-
-
-def test_real_sequences_come_back_from_noisy_raw_files(tmp_path, shared_data):
-    path = shared_data / "instruments" / "Instruments.inter.json.gz"
-    published = json.loads(gzip.decompress(path.read_bytes()))
-    rng = random.Random(0)
-    lines = noisy(published, rng)
-    known = {line.split(",")[0] for line in lines if not line.startswith("nometa")}
-    pictured = {item for item in known if not item.startswith("noimage")}
-    raw = write_raw_folder(
-        tmp_path / "raw", shuffled_but_for_ties(lines, rng), sorted(known), pictured, end="\r\n"
-    )
-    catalogue = build_catalogue(raw, ["text", "image"], params(k=5, bad=0))
-    found = sequences(catalogue)
-    assert found == {
-        f"R{user}": [f"R{item}" for item in items] for user, items in published.items()
-    }
-    metrics = catalogue.metrics
-    assert (metrics["num_users"], metrics["num_items"]) == (17_112, 6_250)
-    assert metrics["num_interactions"] == 136_226
-    assert metrics["filter"]["rounds"] > 5  # the noise falls in several waves
-    assert all(
-        metrics["dropped"][reason] > 0
-        for reason in (
-            "interactions_without_metadata",
-            "interactions_without_image",
-            "repeated_interactions",
-            "interactions_outside_core",
-            "users_outside_core",
-            "items_outside_core",
-        )
-    )

@@ -1,0 +1,152 @@
+"""The tables of a filtered dataset, put together from what a source's reader gives."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from macrec_core.catalog.filtering import (
+    Core,
+    keys_by_code,
+    leave_one_out,
+    renumbered,
+    table_1,
+)
+from macrec_core.catalog.image_shards import ItemImages, image_parts
+from macrec_core.catalog.texts import empty_texts, item_table
+from macrec_core.errors import MacrecError
+from macrec_core.params.data import FilterParams
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """A dataset, filtered.
+
+    Attributes:
+        items: contract ITEMS.
+        images: writes contract IMAGES; empty where the source or the modalities have none.
+        users: contract USERS.
+        interactions: contract INTERACTIONS.
+        metrics: Table 1's figures, and what was dropped and why.
+    """
+
+    items: pa.Table
+    images: ItemImages
+    users: pa.Table
+    interactions: pa.Table
+    metrics: dict[str, object]
+
+
+def catalogue_of_core(
+    raw: Path,
+    core: Core,
+    texts: pa.Table,
+    params: FilterParams,
+    dropped: Mapping[str, int],
+    *,
+    with_images: bool,
+) -> Catalogue:
+    """The catalogue of a core's interactions, ids by first appearance.
+
+    Args:
+        raw: the raw folder, which holds the images.
+        core: what is left of the source.
+        texts: as of `texts.clean_texts`, of the core's items at least.
+        params: what the core was made with.
+        dropped: what the reading of the source has left out already, by reason.
+        with_images: whether items have images.
+
+    Raises:
+        MacrecError: nothing is left.
+    """
+    if not core.table.height:
+        raise MacrecError(
+            f"{raw}: of all interactions none is left by filter.k_core={params.k_core} "
+            f"(dropped: {core.dropped | dict(dropped)}); lower it, or check the source"
+        )
+    item_keys, user_keys, interactions = _numbered(core.table)
+    items = item_table(_picked(texts, item_keys))
+    metrics = (
+        table_1(len(user_keys), len(item_keys), interactions.num_rows)
+        | {
+            "filter": {"k_core": params.k_core, "rounds": core.rounds},
+            "dropped": core.dropped | dict(dropped),
+        }
+        | empty_texts(items)
+    )
+    log_metrics(metrics)
+    return Catalogue(
+        items,
+        ItemImages(image_parts(raw), item_keys) if with_images else ItemImages(),
+        pa.table({"user_id": np.arange(len(user_keys), dtype=np.int32), "user_key": user_keys}),
+        interactions,
+        metrics,
+    )
+
+
+def _picked(table: pa.Table, keys: Sequence[str]) -> pa.Table:
+    """Rows of a table by their item_key, in the order of the keys."""
+    row_of = {key: row for row, key in enumerate(table.column("item_key").to_pylist())}
+    return table.take([row_of[key] for key in keys])
+
+
+def _numbered(core: pl.DataFrame) -> tuple[list[str], pa.Array, pa.Table]:
+    """Keys of items and users in the order of their ids, and the interactions.
+
+    Ids by first appearance in the chronological `core`.
+    """
+    users, user_codes = renumbered(core.get_column("user_key").to_physical().to_numpy())
+    items, item_codes = renumbered(core.get_column("item_key").to_physical().to_numpy())
+    # A stable sort: within a user the chronological order stays.
+    by_user = (
+        pl.DataFrame({"user": users, "item": items, "timestamp": core.get_column("timestamp")})
+        .sort("user", maintain_order=True)
+    )  # fmt: skip
+    interactions = interaction_table(
+        np.bincount(users),
+        by_user.get_column("item").to_numpy(),
+        pa.array(by_user.get_column("timestamp").to_numpy()),
+    )
+    item_keys = keys_by_code(core.get_column("item_key")).gather(item_codes)
+    user_keys = keys_by_code(core.get_column("user_key")).gather(user_codes)
+    return item_keys.to_list(), user_keys.to_arrow().cast(pa.string()), interactions
+
+
+def interaction_table(lengths: np.ndarray, items: np.ndarray, timestamps: pa.Array) -> pa.Table:
+    """Artifact INTERACTIONS of sequences that stand one after the other.
+
+    Args:
+        lengths: interactions of each user, [users].
+        items: item ids, [n].
+        timestamps: of the interactions, [n]; null where unknown.
+    """
+    position, split = leave_one_out(lengths)
+    return pa.table(
+        {
+            "user_id": np.repeat(np.arange(len(lengths), dtype=np.int32), lengths),
+            "position": position,
+            "item_id": items,
+            "timestamp": timestamps,
+            "split": pa.array(split, pa.string()),
+        }
+    )
+
+
+def log_metrics(metrics: Mapping[str, object]) -> None:
+    """One line of sizes, one of what is not there."""
+    log.info(
+        "%d users, %d items, %d interactions, mean length %.2f",
+        metrics["num_users"],
+        metrics["num_items"],
+        metrics["num_interactions"],
+        metrics["average_length"],
+    )
+    log.info("dropped: %s; empty texts: %s", metrics["dropped"], metrics["items_with_empty_text"])

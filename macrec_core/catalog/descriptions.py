@@ -1,0 +1,58 @@
+"""What is said of items: whose metadata there is, and the cleaned texts of those that matter."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from macrec_core.catalog.metadata import BadLines, bad_lines, json_records
+from macrec_core.catalog.texts import clean_texts
+
+
+@dataclass(frozen=True)
+class Descriptions:
+    """What a metadata file says of items.
+
+    Attributes:
+        keys: of all items that have a record.
+        texts: cleaned texts (`texts.clean_texts`) of the first record of each item asked for.
+        duplicates: further records of items already seen, ignored.
+        bad_lines: lines that hold no JSON object with an item key.
+    """
+
+    keys: set[str]
+    texts: pa.Table
+    duplicates: int
+    bad_lines: BadLines
+
+
+def read_descriptions(path: Path, wanted: Container[str]) -> Descriptions:
+    """Read a metadata file once, a line at a time, and keep the texts of some items.
+
+    Args:
+        path: the file.
+        wanted: keys of the items whose texts are needed; of others only the key is kept.
+
+    Raises:
+        MacrecError: the file is missing or no whole gzip file.
+    """
+    keys: set[str] = set()
+    duplicates, bad = 0, []
+
+    def new_and_wanted() -> Iterator[tuple[str, Mapping[str, object]]]:
+        nonlocal duplicates
+        for number, key, record in json_records(path):
+            if key is None:
+                bad.append(number)
+            elif key in keys:
+                duplicates += 1
+            else:
+                keys.add(key)
+                if key in wanted:
+                    yield key, record
+
+    texts = clean_texts(new_and_wanted())
+    return Descriptions(keys, texts, duplicates, bad_lines(bad))

@@ -1,0 +1,197 @@
+"""Reads the two tables of source `files`: interactions and items, Parquet or CSV.
+
+Unlike a release that others made, one's own table has no broken rows that must be lived with:
+the first that breaks a rule stops the reading.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence, Set
+from pathlib import Path
+
+import polars as pl
+from polars.exceptions import PanicException, PolarsError
+
+from macrec_core.catalog.descriptions import Descriptions
+from macrec_core.catalog.metadata import KEY_PATTERN, bad_lines
+from macrec_core.catalog.ratings import coded_keys
+from macrec_core.catalog.texts import clean_texts
+from macrec_core.errors import MacrecError
+
+log = logging.getLogger(__name__)
+
+# Of a damaged Parquet file Polars may also break an assertion of its own.
+_UNREADABLE = (PolarsError, PanicException, OSError)
+
+SUFFIXES = (".parquet", ".csv")
+_INTERACTIONS = ("user", "item", "timestamp")
+_IGNORED = ("rating",)  # known, of no use here
+_ITEMS = ("item", "title")
+_MORE_OF_ITEMS = ("description", "brand", "categories", "image")
+
+
+def read_interactions(path: Path) -> pl.DataFrame:
+    """Interactions of a table with columns user, item and timestamp, in its order.
+
+    Args:
+        path: the file. user and item are text or whole numbers. timestamp is a whole number, or
+            in Parquet a date or time, which becomes microseconds since 1970.
+
+    Returns:
+        Columns of `ratings.coded_keys`.
+
+    Raises:
+        MacrecError: the file cannot be read, or a column or row breaks a rule.
+    """
+    table = _scanned(path, _INTERACTIONS, _IGNORED)
+    schema = table.collect_schema()
+    keys = [_key(path, schema, name).alias(f"{name}_key") for name in ("user", "item")]
+    named = table.select(*keys, _time(path, schema)).with_row_index("row", offset=1)
+    good = pl.all_horizontal(
+        pl.col("user_key").str.contains(KEY_PATTERN),
+        pl.col("item_key").str.contains(KEY_PATTERN),
+        pl.col("timestamp").is_not_null(),
+    ).fill_null(False)
+    interactions, broken = _collected(
+        path, [coded_keys(named.filter(good)), named.filter(~good).select("row")]
+    )
+    _check_rows(path, table, broken, _INTERACTIONS, "a user, an item and a whole-number timestamp")
+    return interactions
+
+
+def read_items(path: Path, wanted: Set[str]) -> Descriptions:
+    """Items of a table with columns item and title, maybe description, brand and categories.
+
+    Args:
+        path: the file. item is text or a whole number; the others are text, or in Parquet also
+            lists of text.
+        wanted: keys of the items whose texts are needed.
+
+    Raises:
+        MacrecError: the file cannot be read, or a column or row breaks a rule.
+    """
+    table, keyed = _items(path)
+    good = pl.col("item_key").str.contains(KEY_PATTERN).fill_null(False)
+    numbered = keyed.with_row_index("row", offset=1)
+    keys, broken, chosen = _collected(
+        path,
+        [
+            keyed.filter(good).select("item_key"),
+            numbered.filter(~good).select("row"),
+            keyed.filter(pl.col("item_key").is_in(list(wanted))),
+        ],
+    )
+    _check_rows(path, table, broken, ("item",), "an item")
+    found = set(keys.get_column("item_key"))
+    first = chosen.unique("item_key", keep="first", maintain_order=True)
+    texts = clean_texts(_records(first))
+    return Descriptions(found, texts, keys.height - len(found), bad_lines([]))
+
+
+def image_paths(path: Path, wanted: Set[str]) -> dict[str, list[str]]:
+    """Item key to the path of its image, for the wanted items that the table has.
+
+    Args:
+        path: the items table.
+        wanted: item keys.
+
+    Raises:
+        MacrecError: the file cannot be read, or has no column image.
+    """
+    table, keyed = _items(path)
+    if "image" not in table.collect_schema():
+        raise MacrecError(
+            f"{path}: has no column 'image', which modality 'image' needs; add one with the "
+            "path of each item's picture, or remove image from modalities"
+        )
+    chosen = keyed.select("item_key", "image").filter(pl.col("item_key").is_in(list(wanted)))
+    (rows,) = _collected(path, [chosen.unique("item_key", keep="first", maintain_order=True)])
+    return {key: [image] if image else [] for key, image in rows.iter_rows()}
+
+
+def _items(path: Path) -> tuple[pl.LazyFrame, pl.LazyFrame]:
+    """The items table as it is, and with a column item_key, its columns checked."""
+    table = _scanned(path, _ITEMS, _MORE_OF_ITEMS)
+    schema = table.collect_schema()
+    for name, kind in schema.items():
+        if name not in (*_ITEMS[1:], *_MORE_OF_ITEMS):
+            continue
+        kinds = (
+            (pl.String, pl.Null) if name == "image" else (pl.String, pl.Null, pl.List(pl.String))
+        )
+        if kind not in kinds:
+            raise _wrong_type(
+                path, name, kind, "text" if name == "image" else "text, or lists of it"
+            )
+    return table, table.with_columns(_key(path, schema, "item").alias("item_key"))
+
+
+def _records(items: pl.DataFrame) -> Iterator[tuple[str, Mapping[str, object]]]:
+    for row in items.iter_rows(named=True):
+        yield row["item_key"], row
+
+
+def _scanned(path: Path, needed: Sequence[str], known: Sequence[str]) -> pl.LazyFrame:
+    """The file, lazily; of a CSV file everything as text."""
+    table = (
+        pl.scan_parquet(path, glob=False)
+        if path.suffix == ".parquet"
+        else pl.scan_csv(path, infer_schema=False, glob=False)
+    )
+    try:
+        found = table.collect_schema().names()
+    except _UNREADABLE as error:
+        raise MacrecError(f"{path}: cannot be read ({error}); correct the file") from error
+    missing = [name for name in needed if name not in found]
+    if missing:
+        raise MacrecError(
+            f"{path}: has no column {', '.join(missing)}; it needs {', '.join(needed)} and may "
+            f"have {', '.join(known)} (found: {', '.join(found)})"
+        )
+    unknown = [name for name in found if name not in (*needed, *known)]
+    if unknown:
+        log.warning("%s: columns without a meaning here are ignored: %s", path, unknown)
+    return table
+
+
+def _key(path: Path, schema: pl.Schema, name: str) -> pl.Expr:
+    kind = schema[name]
+    if not (kind.is_integer() or kind in (pl.String, pl.Categorical, pl.Enum, pl.Null)):
+        raise _wrong_type(path, name, kind, "text or whole numbers")
+    return pl.col(name).cast(pl.String)
+
+
+def _time(path: Path, schema: pl.Schema) -> pl.Expr:
+    kind, column = schema["timestamp"], pl.col("timestamp")
+    if kind in (pl.Date, pl.Datetime):
+        return column.dt.timestamp("us")
+    if kind.is_integer() or kind in (pl.String, pl.Null):
+        return column.cast(pl.Int64, strict=False)
+    raise _wrong_type(path, "timestamp", kind, "whole numbers, or in Parquet dates or times")
+
+
+def _wrong_type(path: Path, name: str, kind: pl.DataType, expected: str) -> MacrecError:
+    return MacrecError(f"{path}: column '{name}' holds {kind}; expected {expected}")
+
+
+def _collected(path: Path, frames: Sequence[pl.LazyFrame]) -> list[pl.DataFrame]:
+    try:
+        return pl.collect_all(frames, engine="streaming")
+    except _UNREADABLE as error:
+        raise MacrecError(f"{path}: cannot be read ({error}); correct the file") from error
+
+
+def _check_rows(
+    path: Path, table: pl.LazyFrame, broken: pl.DataFrame, columns: Sequence[str], expected: str
+) -> None:
+    """Stop if there are broken rows, and show the first one."""
+    if broken.is_empty():
+        return
+    row = int(broken.item(0, "row"))
+    (shown,) = _collected(path, [table.select(columns).slice(row - 1, 1)])
+    values = ", ".join(f"{name}={value!r}" for name, value in shown.row(0, named=True).items())
+    raise MacrecError(
+        f"{path}: row {row} has {values}; expected {expected}, keys without white space and "
+        f"control characters ({broken.height} such rows); correct or remove them"
+    )

@@ -1,0 +1,262 @@
+"""Source `files`: a pair of tables of one's own."""
+
+from __future__ import annotations
+
+import csv
+from datetime import datetime
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from misbehaving_server import LOOPBACK
+
+from macrec_core.artifacts import read_artifact
+from macrec_core.catalog.catalogue import build_catalogue
+from macrec_core.catalog.raw import Places, write_raw
+from macrec_core.catalog.tables import read_interactions, read_items
+from macrec_core.errors import MacrecError
+from macrec_core.params.data import FilesSource, FilterParams
+from macrec_core.schemas import IMAGES, INTERACTIONS, ITEMS, USERS
+
+INTERACTIONS_TABLE = {
+    "user": ["u", "u", "u", "v", "v", "v", "v", "u"],
+    "item": ["b", "a", "c", "c", "b", "a", "c", "x"],
+    "timestamp": [10, 10, 30, 1, 2, 3, 4, 5],  # x is unknown, v has c again
+    "rating": [5.0] * 8,
+}
+ITEMS_TABLE = {
+    "item": ["a", "b", "c", "d", "a"],
+    "title": ["A &amp; a", "", None, "D", "again"],
+    "description": ["two\nlines", 'a "quote", comma', "<b>bold</b>", "", ""],
+    "brand": ["Acme"] * 5,
+    "categories": ["['Music', 'Drums']", "Toys", None, None, None],
+    "image": ["pictures/a.jpg", "pictures/b.jpg", "pictures/c.jpg", None, None],
+}
+
+
+def write_table(path, columns):
+    table = pl.DataFrame(columns, strict=False)
+    if path.suffix == ".parquet":
+        table.write_parquet(path)
+    else:
+        with path.open("w", newline="") as file:  # Python's writer: Windows line ends
+            writer = csv.writer(file)
+            writer.writerow(table.columns)
+            writer.writerows(table.rows())
+    return path
+
+
+@pytest.fixture
+def catalogue_of(tmp_path, image_params, jpeg_bytes):
+    """Travels from two tables to a catalogue."""
+
+    def run(interactions, items, suffix=".csv", modalities=("text",)):
+        folder = tmp_path / "mine"
+        (folder / "pictures").mkdir(parents=True, exist_ok=True)
+        for key in "abc":
+            (folder / "pictures" / f"{key}.jpg").write_bytes(jpeg_bytes)
+        write_table(folder / f"sales{suffix}", interactions)
+        write_table(folder / f"shop{suffix}", items)
+        spec = FilesSource(
+            source="files", folder="mine", interactions=f"sales{suffix}", items=f"shop{suffix}"
+        )
+        raw = tmp_path / "raw"
+        raw.mkdir()
+        places = Places(data_root=tmp_path, scratch=tmp_path / "scratch", folder=None)
+        contents = write_raw(
+            raw, spec, image_params, places, network=LOOPBACK, with_images="image" in modalities
+        )
+        built = build_catalogue(raw, modalities, FilterParams(k_core=1, max_bad_lines=0))
+        return contents, built
+
+    return run
+
+
+def histories(catalogue):
+    users = catalogue.users.column("user_key").to_pylist()
+    items = catalogue.items.column("item_key").to_pylist()
+    found = {}
+    for row in catalogue.interactions.to_pylist():
+        found.setdefault(users[row["user_id"]], []).append(items[row["item_id"]])
+    return found
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+@pytest.mark.parametrize("modalities", [("text",), ("text", "image")])
+def test_a_pair_of_tables_becomes_a_catalogue(catalogue_of, suffix, modalities, tmp_path):
+    contents, built = catalogue_of(INTERACTIONS_TABLE, ITEMS_TABLE, suffix, modalities)
+    assert histories(built) == {"v": ["c", "b", "a"], "u": ["b", "a", "c"]}
+    assert built.items.select(["item_key", "title", "description", "categories"]).to_pylist() == [
+        {"item_key": "c", "title": "", "description": "bold", "categories": ""},
+        {"item_key": "b", "title": "", "description": 'a "quote", comma', "categories": "Toys"},
+        {
+            "item_key": "a",
+            "title": "A & a",
+            "description": "two lines",
+            "categories": "Music, Drums",
+        },
+    ]
+    assert built.metrics["dropped"] == {
+        "interactions_without_metadata": 1,
+        "interactions_without_image": 0,
+        "repeated_interactions": 1,
+        "interactions_outside_core": 0,
+        "users_outside_core": 0,
+        "items_outside_core": 0,
+        "repeated_metadata_records": 1,
+    }
+    assert contents.counts["repeated_items"] == 1
+    assert contents.files[f"items{suffix}"]["origin"] == f"mine/shop{suffix}"
+    assert len(built.images.keys) == (3 if "image" in modalities else 0)
+    written = tmp_path / "images.parquet"
+    built.images.write(written)
+    for table, contract in (
+        (built.items, ITEMS),
+        (built.users, USERS),
+        (read_artifact(written, IMAGES), IMAGES),
+        (built.interactions, INTERACTIONS),
+    ):
+        assert table.schema.names == contract.schema.names
+
+
+def test_numbers_dates_and_lists_of_parquet_are_understood(catalogue_of):
+    interactions = {
+        "user": [1, 1, 1],
+        "item": [30, 10, 20],
+        "timestamp": [datetime(2020, 1, 3), datetime(2020, 1, 1), datetime(2020, 1, 2)],
+    }
+    items = {"item": [10, 20, 30], "title": [["a", "b"], ["c"], None]}
+    _, built = catalogue_of(interactions, items, ".parquet")
+    assert histories(built) == {"1": ["10", "20", "30"]}
+    assert built.items.column("title").to_pylist() == ["a b", "c", ""]
+    assert built.items.column("brand").null_count == 3
+    first, day = 1577836800 * 10**6, 24 * 3600 * 10**6
+    times = built.interactions.column("timestamp").to_pylist()
+    assert times == [first, first + day, first + 2 * day]
+
+
+def test_pictures_that_cannot_be_had_are_counted_by_cause(catalogue_of, tmp_path):
+    (tmp_path / "secret.jpg").write_bytes(b"secret")
+    items = ITEMS_TABLE | {
+        "image": ["pictures/a.jpg", "../secret.jpg", "pictures/gone.jpg", None, None]
+    }
+    with pytest.raises(MacrecError, match=r"2 of 3 .*\{'no_file': 1, 'outside_folder': 1\}"):
+        catalogue_of(INTERACTIONS_TABLE, items, ".csv", ("image",))
+
+
+def test_the_image_modality_needs_a_column_of_paths(catalogue_of):
+    items = {name: column for name, column in ITEMS_TABLE.items() if name != "image"}
+    with pytest.raises(MacrecError, match=r"shop\.csv: has no column 'image'.*remove image"):
+        catalogue_of(INTERACTIONS_TABLE, items, ".csv", ("image",))
+
+
+@pytest.mark.parametrize(
+    ("suffix", "change", "message"),
+    [
+        (".csv", {"user": ["u", None]}, r"row 2 has user=None, item='b'.*\(1 such rows\)"),
+        (".parquet", {"item": [None, None]}, r"row 1 has .*item=None.*\(2 such rows\)"),
+        (".csv", {"item": ["a", "b c"]}, r"row 2 has .*item='b c'.*white space"),
+        (".csv", {"timestamp": [1, "2020-01-01"]}, r"row 2 .*timestamp='2020-01-01'"),
+        (".parquet", {"timestamp": [1, None]}, r"row 2 has .*timestamp=None"),
+        (".parquet", {"timestamp": [1.5, 2.5]}, "'timestamp' holds Float64; expected whole"),
+        (".parquet", {"user": [1.5, 2.5]}, "'user' holds Float64; expected text or whole"),
+        (".csv", {"user": ..., "item": ...}, "has no column user, item; it needs user, item"),
+    ],
+)
+def test_broken_interactions_are_named(tmp_path, suffix, change, message):
+    columns = {"user": ["u", "v"], "item": ["a", "b"], "timestamp": [1, 2]} | change
+    columns = {name: column for name, column in columns.items() if column is not ...}
+    path = write_table(tmp_path / f"t{suffix}", columns)
+    with pytest.raises(MacrecError, match=rf"t\{suffix}: .*{message}"):
+        read_interactions(path)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "change", "message"),
+    [
+        (".csv", {"title": ...}, "has no column title; it needs item, title and may have desc"),
+        (".csv", {"item": ["a", None]}, r"row 2 has item=None; expected an item"),
+        (".parquet", {"brand": [1, 2]}, "column 'brand' holds Int64; expected text, or lists"),
+        (".parquet", {"image": [["x"], []]}, r"column 'image' holds List\(String\)"),
+    ],
+)
+def test_broken_items_are_named(tmp_path, suffix, change, message):
+    columns = {"item": ["a", "b"], "title": ["A", "B"]} | change
+    columns = {name: column for name, column in columns.items() if column is not ...}
+    path = write_table(tmp_path / f"t{suffix}", columns)
+    with pytest.raises(MacrecError, match=rf"t\{suffix}: .*{message}"):
+        read_items(path, set())
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("t.parquet", b"PAR1 nothing"),
+        ("t.csv", b""),
+        ("t.csv", b"user,item,timestamp\nu,a,1,2,3\n"),
+        ("t.csv", b"user,item,timestamp\n\xff\xfe,a,1\n"),
+    ],
+)
+def test_files_that_cannot_be_read_are_one_error(tmp_path, name, data):
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(MacrecError, match=rf"{name}: "):
+        read_interactions(tmp_path / name)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_a_path_is_no_pattern(tmp_path, suffix):
+    folder = tmp_path / "a[b]*"
+    folder.mkdir()
+    columns = {"user": ["u"], "item": ["i"], "timestamp": [1]}
+    assert read_interactions(write_table(folder / f"t{suffix}", columns)).height == 1
+
+
+def test_columns_without_a_meaning_are_told(tmp_path, caplog):
+    path = write_table(tmp_path / "t.csv", {"item": ["a"], "title": ["A"], "descripton": ["x"]})
+    read_items(path, set())
+    assert "ignored: ['descripton']" in caplog.text
+
+
+def test_a_missing_file_and_another_ending_are_named(tmp_path, image_params):
+    (tmp_path / "items.xlsx").write_bytes(b"")
+    places = Places(data_root=tmp_path, scratch=tmp_path / "scratch", folder=None)
+    spec = FilesSource(source="files", folder=".", interactions="items.xlsx", items="i.csv")
+    with pytest.raises(MacrecError, match=r"items\.xlsx: is no file ending in \.parquet or \.csv"):
+        write_raw(tmp_path, spec, image_params, places, network=LOOPBACK, with_images=False)
+
+
+CELLS = st.sampled_from(["u", "7", "", '"', '"a,b"', '"x\ny"', "\r", "é", "\0", "a b", "1.5"])
+ROWS = st.lists(CELLS, max_size=5).map(",".join)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(ROWS | st.text(max_size=8), max_size=6), st.booleans())
+def test_any_table_gives_rows_or_one_error(tmp_path_factory, rows, with_header):
+    path = tmp_path_factory.getbasetemp() / "fuzzed.csv"
+    header = ["user,item,timestamp,title"] if with_header else []
+    path.write_bytes("\n".join([*header, *rows]).encode("utf-8", "replace"))
+    try:
+        table = read_interactions(path)
+    except MacrecError as error:
+        assert str(path) in str(error)
+        return
+    assert with_header
+    for user, item, timestamp in table.rows():
+        assert user.split() == [user] and item.split() == [item]
+        assert isinstance(timestamp, int)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.data())
+def test_a_damaged_parquet_file_is_one_error_or_readable(tmp_path_factory, data):
+    path = tmp_path_factory.getbasetemp() / "damaged.parquet"
+    write_table(path, {"user": ["u"] * 9, "item": list("abcdefghi"), "timestamp": range(9)})
+    damaged = bytearray(path.read_bytes())
+    for place in data.draw(st.lists(st.integers(0, len(damaged) - 1), min_size=1, max_size=3)):
+        damaged[place] = data.draw(st.integers(0, 255))
+    path.write_bytes(damaged)
+    try:
+        read_interactions(path)
+    except MacrecError as error:
+        assert str(path) in str(error)
