@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -23,9 +24,8 @@ from macrec_core.catalog.layouts import Release
 from macrec_core.catalog.manifest import RawContents, describe_file
 from macrec_core.catalog.metadata import (
     BadLines,
-    Metadata,
+    FirstRecords,
     image_urls,
-    read_metadata,
     reviewed_items,
 )
 from macrec_core.catalog.source import Base, Fetched
@@ -82,22 +82,23 @@ def gather_amazon(
     """
     progress.start("files", 2 if images is None else 3)
     files = _gathered_files(category, target, progress)
-    metadata = read_metadata(target / "metadata.json.gz")
-    counts = _metadata_counts(metadata)
-    leftovers: tuple[Path, ...] = ()
-    if images is not None:
-        fetched = category.fetch("reviews")
-        name = "reviews_5core.json.gz" if category.release.is_2018 else "ratings_5core.csv.gz"
-        files[name] = _entry(fetched)
-        progress.advance(status="reviews")
-        reviewed, bad_lines = _core_items(category.release, fetched.path)
-        urls = _wanted_urls(metadata, reviewed)
-        counts |= _review_counts(reviewed, urls, bad_lines)
-        trials = trials_folder(scratch, urls, images, category.base.images_key())
-        leftovers = (trials,)
-        counts |= collect_images(urls, category.base.load_image, images, trials, target, progress)
+    records = FirstRecords(target / "metadata.json.gz")
+    if images is None:
+        deque(records, maxlen=0)  # for its counts
+        counts = _metadata_counts(records)
+        log.info("%s: %s", category.release.category, counts)
+        return RawContents(files, counts)
+    fetched = category.fetch("reviews")
+    name = "reviews_5core.json.gz" if category.release.is_2018 else "ratings_5core.csv.gz"
+    files[name] = _entry(fetched)
+    progress.advance(status="reviews")
+    reviewed, bad_lines = _core_items(category.release, fetched.path)
+    urls = {key: image_urls(record) for key, record in records if key in reviewed}
+    counts = _metadata_counts(records) | _review_counts(reviewed, urls, bad_lines)
+    trials = trials_folder(scratch, urls, images, category.base.images_key())
+    counts |= collect_images(urls, category.base.load_image, images, trials, target, progress)
     log.info("%s: %s", category.release.category, counts)
-    return RawContents(files, counts, leftovers)
+    return RawContents(files, counts, leftovers=(trials,))
 
 
 def _gathered_files(
@@ -105,22 +106,19 @@ def _gathered_files(
 ) -> dict[str, dict[str, object]]:
     """Put `ratings.csv` and `metadata.json.gz` into the target, and describe what was fetched."""
     files: dict[str, dict[str, object]] = {}
-    ratings = category.fetch("ratings")
-    if category.release.is_2018:
-        shutil.copyfile(ratings.path, target / "ratings.csv")
-        files["ratings.csv"] = _entry(ratings, target / "ratings.csv")
-    else:
-        convert_ratings(ratings.path, target / "ratings.csv")
-        files["ratings_2023.csv.gz"] = _entry(ratings)
-    progress.advance(status="ratings")
-    metadata = category.fetch("metadata")
-    if category.release.is_2018:
-        shutil.copyfile(metadata.path, target / "metadata.json.gz")
-        files["metadata.json.gz"] = _entry(metadata, target / "metadata.json.gz")
-    else:
-        convert_metadata(metadata.path, target / "metadata.json.gz")
-        files["metadata_2023.jsonl.gz"] = _entry(metadata)
-    progress.advance(status="metadata")
+    plan: tuple[tuple[Role, str, str, Callable[[Path, Path], None]], ...] = (
+        ("ratings", "ratings.csv", "ratings_2023.csv.gz", convert_ratings),
+        ("metadata", "metadata.json.gz", "metadata_2023.jsonl.gz", convert_metadata),
+    )
+    for role, kept, name_2023, convert in plan:
+        fetched = category.fetch(role)
+        if category.release.is_2018:
+            shutil.copyfile(fetched.path, target / kept)
+            files[kept] = _entry(fetched, target / kept)
+        else:
+            convert(fetched.path, target / kept)
+            files[name_2023] = _entry(fetched)
+        progress.advance(status=role)
     return files
 
 
@@ -133,16 +131,12 @@ def _core_items(release: Release, path: Path) -> tuple[set[str], BadLines]:
     return reviewed_items(path) if release.is_2018 else core_items(path)
 
 
-def _metadata_counts(metadata: Metadata) -> dict[str, object]:
+def _metadata_counts(records: FirstRecords) -> dict[str, object]:
     return {
-        "metadata_items": len(metadata.records),
-        "metadata_duplicates": metadata.duplicates,
-        "metadata_bad_lines": metadata.bad_lines.count,
+        "metadata_items": len(records.item_keys),
+        "metadata_duplicates": records.duplicates,
+        "metadata_bad_lines": records.bad_lines.count,
     }
-
-
-def _wanted_urls(metadata: Metadata, reviewed: set[str]) -> dict[str, list[str]]:
-    return {key: image_urls(record) for key, record in metadata.records.items() if key in reviewed}
 
 
 def _review_counts(

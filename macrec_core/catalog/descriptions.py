@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
 
-from macrec_core.catalog.metadata import BadLines, bad_lines, json_records
+from macrec_core.catalog.metadata import BadLines, FirstRecords
 from macrec_core.catalog.texts import clean_texts
 
 
@@ -39,20 +39,6 @@ def read_descriptions(path: Path, wanted: Container[str]) -> Descriptions:
     Raises:
         MacrecError: the file is missing or no whole gzip file.
     """
-    keys: set[str] = set()
-    duplicates, bad = 0, []
-
-    def new_and_wanted() -> Iterator[tuple[str, Mapping[str, object]]]:
-        nonlocal duplicates
-        for number, key, record in json_records(path):
-            if key is None:
-                bad.append(number)
-            elif key in keys:
-                duplicates += 1
-            else:
-                keys.add(key)
-                if key in wanted:
-                    yield key, record
-
-    texts = clean_texts(new_and_wanted())
-    return Descriptions(keys, texts, duplicates, bad_lines(bad))
+    records = FirstRecords(path)
+    texts = clean_texts((key, record) for key, record in records if key in wanted)
+    return Descriptions(records.item_keys, texts, records.duplicates, records.bad_lines)

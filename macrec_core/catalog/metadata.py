@@ -33,37 +33,41 @@ class BadLines:
     first: tuple[int, ...]
 
 
-@dataclass(frozen=True)
-class Metadata:
-    """Metadata records by item key, in file order.
+class FirstRecords:
+    """One pass over a metadata file: item key and record of each item's first line.
+
+    A record is not kept, so that a file of any size passes through. When the pass has ended:
 
     Attributes:
-        records: the first record of each item.
-        duplicates: further records of items already seen, ignored.
-        bad_lines: lines that hold no JSON object with an item key (`asin`).
+        item_keys: of all items that have a record.
+        duplicates: further records of items already seen, left out.
     """
 
-    records: dict[str, dict[str, object]]
-    duplicates: int
-    bad_lines: BadLines
+    def __init__(self, path: Path) -> None:
+        self.item_keys: set[str] = set()
+        self.duplicates = 0
+        self._path = path
+        self._bad: list[int] = []
 
+    def __iter__(self) -> Iterator[tuple[str, dict[str, object]]]:
+        """Go through the file, once.
 
-def read_metadata(path: Path) -> Metadata:
-    """Read a metadata file; see `Metadata`.
+        Raises:
+            MacrecError: it is missing, no whole gzip file, or has a line beyond all bounds.
+        """
+        for number, key, record in json_records(self._path):
+            if key is None:
+                self._bad.append(number)
+            elif key in self.item_keys:
+                self.duplicates += 1
+            else:
+                self.item_keys.add(key)
+                yield key, record
 
-    Raises:
-        MacrecError: the file is missing or no whole gzip file.
-    """
-    records: dict[str, dict[str, object]] = {}
-    duplicates, bad = 0, []
-    for number, key, record in json_records(path):
-        if key is None:
-            bad.append(number)
-        elif key in records:
-            duplicates += 1
-        else:
-            records[key] = record
-    return Metadata(records, duplicates, bad_lines(bad))
+    @property
+    def bad_lines(self) -> BadLines:
+        """Lines that hold no JSON object with an item key (`asin`)."""
+        return bad_lines(self._bad)
 
 
 def reviewed_items(path: Path) -> tuple[set[str], BadLines]:

@@ -10,7 +10,7 @@ import pytest
 from raw_folders import bytes_of, keys
 
 from macrec_core.catalog.catalogue import build_catalogue
-from macrec_core.catalog.metadata import image_urls, read_metadata
+from macrec_core.catalog.metadata import FirstRecords, image_urls
 from macrec_core.params.data import FilterParams
 
 FILTER = FilterParams(k_core=5, max_bad_lines=3)
@@ -122,7 +122,7 @@ def test_the_main_picture_comes_first_and_the_largest_form(gather, release2023, 
     release2023.records[3]["images"] = ["x", {"hi_res": 3, "large": "https://a.example.com/3"}, {}]
     release2023.write()
     raw, _ = gather("release2023", layout="amazon2023", with_images=False)
-    found = read_metadata(raw / "metadata.json.gz").records
+    found = dict(FirstRecords(raw / "metadata.json.gz"))
     assert image_urls(found["B0"]) == [
         "https://images.example.com/images/B0.jpg",
         "https://a.example.com/other",
@@ -139,8 +139,8 @@ def test_what_cannot_be_read_is_left_for_filter_to_count(gather, release2023):
     release2023.ratings[3:3] = ["A1,B0,5.0", "A1,B0,5.0,1,2"]
     release2023.write(metadata=[*good[:2], *bad, *good[2:]])
     raw, contents = gather("release2023", layout="amazon2023", with_images=False)
-    found = read_metadata(raw / "metadata.json.gz")
-    assert list(found.records) == ["B0", "B1", "B2", "B3", "B4", "B5"]
+    found = FirstRecords(raw / "metadata.json.gz")
+    assert [key for key, _ in found] == ["B0", "B1", "B2", "B3", "B4", "B5"]
     assert found.bad_lines.first == (3, 4, 5, 6, 7)
     assert contents.counts["metadata_bad_lines"] == 5
     lines = (raw / "ratings.csv").read_text().splitlines()
