@@ -226,7 +226,14 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 def remove_leftovers(path: Path) -> None:
-    """Remove what killed runs of `atomic_folder(path)` left beside it; no run may be under way."""
+    """Clear up after killed runs of `atomic_folder(path)`; no run may be under way.
+
+    A folder that was about to be replaced comes back.
+    """
+    if not path.exists():
+        for older in path.parent.glob(f".{glob.escape(path.name)}.*.older.tmp"):
+            older.replace(path)
+            break
     for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
         shutil.rmtree(leftover, ignore_errors=True)
 

@@ -17,8 +17,8 @@ _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _ENTITY = re.compile(r"&(?:#[0-9]+|#[xX][0-9a-fA-F]+|[A-Za-z][A-Za-z0-9]*);")
 # `&amp;amp;lt;` is escaped three times over; undone in one go.
 _ESCAPED_AMPERSAND = re.compile(r"&(?:amp;)+")
-_NOT_SHOWN = re.compile(r"<(script|style)\b[^<>]*>.*?</\1\s*>", re.IGNORECASE | re.DOTALL)
-_COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
+_NOT_SHOWN = re.compile(r"<(script|style)\b[^<>]*>", re.IGNORECASE)
+_SHOWN_AGAIN = {name: re.compile(rf"</{name}\s*>", re.IGNORECASE) for name in ("script", "style")}
 # A tag opens with a letter, so that `5 < 6 and 7 > 3`, `<>` and `<3` stay.
 _TAG = re.compile(r"</?[A-Za-z][^<>]*>|<![A-Za-z][^<>]*>")
 
@@ -94,13 +94,41 @@ def _plain(text: str) -> str:
         # the text shorter, so this ends.
         shorter = _ESCAPED_AMPERSAND.sub("&", text)
         shorter = _ENTITY.sub(_character, shorter)
-        for markup in (_NOT_SHOWN, _COMMENT, _TAG):
-            shorter = markup.sub(" ", shorter)
+        shorter = _TAG.sub(" ", _without_comments(_without_hidden(shorter)))
         shorter = _spaced(shorter)
         if shorter == text:
             break
         text = shorter
     return text
+
+
+def _without_hidden(text: str) -> str:
+    """A space for each script and style.
+
+    Not one pattern, `<script>.*?</script>`: it would look through the rest of the text again for
+    each tag that is never closed, minutes for a hostile description.
+    """
+    parts, begin, place = [], 0, 0
+    unclosed: set[str] = set()
+    while opener := _NOT_SHOWN.search(text, place):
+        name = opener[1].lower()
+        closer = None if name in unclosed else _SHOWN_AGAIN[name].search(text, opener.end())
+        if closer is None:
+            unclosed.add(name)
+            place = opener.end()
+        else:
+            parts.append(text[begin : opener.start()])
+            begin = place = closer.end()
+    return " ".join([*parts, text[begin:]])
+
+
+def _without_comments(text: str) -> str:
+    """A space for each comment; likewise."""
+    parts, begin = [], 0
+    while (start := text.find("<!--", begin)) >= 0 and (end := text.find("-->", start + 4)) >= 0:
+        parts.append(text[begin:start])
+        begin = end + 3
+    return " ".join([*parts, text[begin:]])
 
 
 def _spaced(text: str) -> str:

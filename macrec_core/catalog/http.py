@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 # Seconds between two signs of life of a large file.
 _TELL_EVERY_S = 10.0
 # Bytes in a time-out; a server that sends fewer may keep us waiting for ever.
+_DIGITS = 20  # of a size; Python refuses to read thousands
 _TRICKLE = 1024
 
 
@@ -201,6 +202,7 @@ class HttpBase:
         with self._connections.answer(url, limits.timeout_s) as answer:
             check_status(answer, self._params, (200,))
             _check_encoding(answer, packed=False)
+            _length(answer)  # without one, a cut image would pass for a broken one
             data = bytearray()
             for chunk in _flowing(answer.iter_raw(), limits.timeout_s):
                 data += chunk
@@ -244,20 +246,23 @@ def _check_range(answer: httpx.Response, copy: PartialFile, have: int) -> None:
     """Make sure that a part continues the copy."""
     value = str(answer.headers.get("Content-Range", ""))
     span, _, total = value.removeprefix("bytes ").partition("/")
-    if span.partition("-")[0] != str(have) or not total.isdecimal():
+    if span.partition("-")[0] != str(have) or not _is_size(total):
         raise _begun_anew(copy, f"sent as range {value!r}, asked from byte {have}")
     if copy.total is not None and int(total) != copy.total:
         raise _begun_anew(copy, f"{total} bytes long instead of {copy.total}")
     if _validator(answer) not in ("", copy.validator):
         raise _begun_anew(copy, "another one by its ETag or date")
+    if copy.total is None:  # the first answer came in chunks
+        copy.expect(int(total))
 
 
 def _validator(answer: httpx.Response) -> str:
     """What If-Range may hold: a strong ETag, else the date; empty if the server gives neither."""
-    etag = str(answer.headers.get("ETag", ""))
-    if etag.startswith('"'):
+    etag, date = (str(answer.headers.get(name, "")) for name in ("ETag", "Last-Modified"))
+    # What is not ASCII cannot be sent back.
+    if etag.startswith('"') and etag.isascii():
         return etag
-    return str(answer.headers.get("Last-Modified", ""))
+    return date if date.isascii() else ""
 
 
 def _length(answer: httpx.Response) -> int | None:
@@ -267,11 +272,15 @@ def _length(answer: httpx.Response) -> int | None:
         RefusedError: neither, so that nobody could tell whether all has come.
     """
     value = str(answer.headers.get("Content-Length", ""))
-    if value.isdecimal():
+    if _is_size(value):
         return int(value)
     if "chunked" in answer.headers.get("Transfer-Encoding", "").lower():
         return None
     raise RefusedError("no_length", "the server tells no length, a cut would go unseen")
+
+
+def _is_size(text: str) -> bool:
+    return text.isdecimal() and len(text) <= _DIGITS
 
 
 def _cause(error: Exception) -> str:

@@ -41,6 +41,10 @@ class PartialFile:
         self._remove_bytes()
         self._describe(validator, total)
 
+    def expect(self, total: int) -> None:
+        """Bytes of the whole, told later than at the beginning."""
+        self._describe(self.validator, total)
+
     def append(self, chunks: Iterable[bytes]) -> None:
         """Write what comes, also if it then breaks off."""
         with self._part.open("ab") as file:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import logging
 import shutil
 import tempfile
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,6 +32,8 @@ from macrec_core.params.data import (
 )
 from macrec_core.params.network import NetworkParams
 from macrec_core.progress import Progress, Silent
+
+log = logging.getLogger(__name__)
 
 # No honest image is larger than its pixels uncompressed, with transparency.
 _BYTES_PER_PIXEL = 4
@@ -83,13 +87,13 @@ def write_raw(
         contents = _gathered(
             target, spec, images if with_images else None, places, network, progress
         )
+        write_manifest(target, spec.source, contents)
     except OSError as error:
         if error.errno not in _NO_SPACE:
             raise
         raise MacrecError(
             f"{target}: cannot be written ({error}); free some space and run again to continue"
         ) from error
-    write_manifest(target, spec.source, contents)
     return contents
 
 
@@ -144,11 +148,12 @@ def _amazon(
     network: NetworkParams,
     progress: Progress,
 ) -> RawContents:
-    bases = [places.folder] if places.folder else spec.bases
-    folders = {base: _folder(base, places) for base in bases if not is_url(base)}
+    named = [places.folder] if places.folder else spec.bases
     release = find_release(
-        spec.layout, spec.category, own_allowed=all(base in folders for base in bases)
+        spec.layout, spec.category, own_allowed=not any(is_url(base) for base in named)
     )
+    bases = _present(named, places)
+    folders = {base: _folder(base, places) for base in bases if not is_url(base)}
     with ExitStack() as stack:
         connections = stack.enter_context(Connections(network))
 
@@ -159,13 +164,26 @@ def _amazon(
             http = HttpBase(base, connections, places.scratch, network, limits)
             return stack.enter_context(http)
 
-        mirrors = Mirrors([opened(base) for base in bases])
+        opened_bases = [opened(base) for base in bases]
+        servers = [one for one in opened_bases if isinstance(one, HttpBase)]
+        local = [one for one in opened_bases if isinstance(one, LocalBase)]
+        mirrors = Mirrors(opened_bases, [*local, *servers[:1]])
         category = Category(mirrors, release, network, spec.sha256)
         contents = gather_amazon(category, target, images, places.scratch, progress)
     contents = replace(contents, layout=spec.layout)
     if bases[0] in folders:
         contents = _with_truth(contents, folders[bases[0]], bases[0], target)
     return contents
+
+
+def _present(bases: Sequence[str], places: Places) -> list[str]:
+    """The bases without folders that are not there, unless no other is left."""
+    absent = [base for base in bases if not is_url(base) and not (places.data_root / base).is_dir()]
+    if len(absent) == len(bases):
+        return list(bases)
+    for base in absent:
+        log.warning("base %s: is no folder; the other bases are asked", base)
+    return [base for base in bases if base not in absent]
 
 
 def _image_limits(images: ImageParams) -> ImageLimits:

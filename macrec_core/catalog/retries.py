@@ -145,5 +145,5 @@ def _retry_after(text: str) -> float:
         return float(text)
     try:
         return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
-    except ValueError:
+    except (ValueError, OverflowError):  # no date, or none that a clock could show
         return 0.0

@@ -88,7 +88,12 @@ class LocalBase:
                 "missing",
                 f"{path}: does not exist; put the release's file there or correct the folder",
             )
-        check(path, origin, packed=relative.endswith(".gz"), came_whole=True)
+        try:
+            check(path, origin, packed=relative.endswith(".gz"), came_whole=True)
+        except OSError as error:
+            raise FetchError(
+                origin, "unreadable", f"{path}: cannot be read ({error}); mend or replace it"
+            ) from error
         return Fetched(path, origin)
 
     def load_image(self, url: str) -> bytes:
@@ -113,10 +118,13 @@ class Mirrors:
 
     Args:
         bases: in the order in which they are asked, at least one.
+        pictures: those of them that are asked for images, at least one; several servers would
+            only ask for the same URL again.
     """
 
-    def __init__(self, bases: Sequence[Base]) -> None:
+    def __init__(self, bases: Sequence[Base], pictures: Sequence[Base]) -> None:
         self._bases = bases
+        self._pictures = pictures
 
     def fetch(self, relative: str, check: FileCheck) -> Fetched:
         """The file of the first base that gives it as it must be.
@@ -138,8 +146,8 @@ class Mirrors:
         raise FetchError(relative, "no_base", "; ".join(reasons))
 
     def load_image(self, url: str) -> bytes:
-        """The image from the first base that has it; the last one's `ImageError` if none has."""
-        *others, last = self._bases
+        """The image from the first of them that has it; the last one's `ImageError` if none has."""
+        *others, last = self._pictures
         for base in others:
             try:
                 return base.load_image(url)
@@ -148,8 +156,8 @@ class Mirrors:
         return last.load_image(url)
 
     def images_key(self) -> str:
-        """Those of all bases."""
-        return "\n".join(base.images_key() for base in self._bases)
+        """Those of all bases that are asked for images."""
+        return "\n".join(base.images_key() for base in self._pictures)
 
 
 def is_url(text: str) -> bool:

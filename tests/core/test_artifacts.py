@@ -29,6 +29,7 @@ from macrec_core.artifacts import (
     read_chunks,
     read_embeddings,
     read_json,
+    remove_leftovers,
     write_artifact,
     write_json,
 )
@@ -517,3 +518,15 @@ def test_an_empty_table_needs_no_key(tmp_path):
     empty = Contract("users", 1, USERS.schema, USERS.key, dense_key=True)
     write_artifact(tmp_path / "u", pa.table({"user_id": [], "user_key": []}), empty)
     assert read_artifact(tmp_path / "u", USERS).num_rows == 0
+
+
+def test_a_folder_that_was_about_to_be_replaced_comes_back(tmp_path):
+    path = tmp_path / "raw"
+    with atomic_folder(path) as folder:
+        (folder / "file").write_text("old")
+    # As a kill between the two renames leaves it.
+    path.rename(tmp_path / ".raw.abc.older.tmp")
+    (tmp_path / ".raw.abc.tmp").mkdir()
+    remove_leftovers(path)
+    assert (path / "file").read_text() == "old"
+    assert [each.name for each in tmp_path.iterdir()] == ["raw"]

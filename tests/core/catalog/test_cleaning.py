@@ -9,7 +9,12 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from macrec_core.catalog.cleaning import clean_categories, clean_text
+from macrec_core.catalog.cleaning import (
+    _without_comments,
+    _without_hidden,
+    clean_categories,
+    clean_text,
+)
 
 
 @pytest.mark.parametrize(
@@ -135,3 +140,24 @@ def test_a_text_of_any_length_is_kept_whole():
     expected = " ".join(f"word{number} & more" for number in range(20_000))
     assert len(expected) > 300_000
     assert clean_text(" ".join(words)) == clean_text(words) == clean_text(str(words)) == expected
+
+
+@pytest.mark.parametrize("opener", ["<!--", "<script>", "<style>", "<script"])
+def test_markup_that_is_never_closed_is_linear_work(opener):
+    # A pattern that looked for each one's end would take minutes.
+    assert clean_text(opener * 100_000 + " end").endswith("end")
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            ["<script>", "</script>", "<style a>", "</STYLE >", "<!--", "-->", "a", " "]
+        ),
+        max_size=12,
+    )
+)
+def test_what_is_not_shown_is_what_a_pattern_finds(parts):
+    text = "".join(parts)
+    hidden = re.compile(r"<(script|style)\b[^<>]*>.*?</\1\s*>", re.IGNORECASE | re.DOTALL)
+    assert _without_hidden(text) == hidden.sub(" ", text)
+    assert _without_comments(text) == re.sub(r"<!--.*?-->", " ", text, flags=re.DOTALL)

@@ -665,3 +665,50 @@ def test_a_full_disk_below_the_raw_folder_is_a_clear_error(gather, server, tmp_p
     (server.folder / RATINGS[1:]).write_text("B0,A0,5.0,1000\n")
     manifest = json.loads((gather(server.url)[0] / "manifest.json").read_text())
     assert manifest["files"]["ratings.csv"]["size"] == 15
+
+
+# ------------------------------------------------------------- what strangers may put in headers
+
+
+def test_a_part_that_stops_short_of_its_own_range_is_continued(gather, expected, server):
+    # The first answer came in chunks, so that only the range tells the whole's length.
+    def chunks_that_break_off(handler, data):
+        handler.send_response(200)
+        handler.send_header("Transfer-Encoding", "chunked")
+        handler.send_header("ETag", etag(data))
+        handler.end_headers()
+        handler.wfile.write(b"%x\r\n%s\r\n" % (100, data[:100]))
+
+    def short_part(handler, data):
+        end = data.index(b"\n", 150) + 1  # a line's end, which a CSV may have there
+        span = f"bytes 100-{end - 1}/{len(data)}"
+        send(handler, 206, data[100:end], ETag=etag(data), Content_Range=span)
+
+    server.faults[RATINGS] = [chunks_that_break_off, short_part]
+    assert bytes_of(gather(server.url)[0]) == expected
+    assert len(server.ranges(RATINGS)) == 3
+
+
+def test_an_etag_that_cannot_be_sent_back_is_none(gather, expected, server):
+    server.faults[RATINGS] = [cut_after(100, tag='"\u00e9"')]
+    assert bytes_of(gather(server.url)[0]) == expected
+    assert server.ranges(RATINGS) == [None, None]
+
+
+@pytest.mark.parametrize("text", ["", "soon", "Mon, 01 Jan 99999999999999999999 00:00:00 GMT"])
+def test_a_retry_after_that_means_nothing_is_no_wait(gather, expected, server, text):
+    server.faults[RATINGS] = [status(429, Retry_After=text)]
+    assert bytes_of(gather(server.url)[0]) == expected
+
+
+def test_a_missing_image_is_asked_for_once_however_many_mirrors(gather, server, image_params):
+    server.always["/images/B0.jpg"] = status(404)
+    mirrors = [server.url, server.url + "/", server.url + "//"]
+    gather(*mirrors, images=image_params.model_copy(update={"max_failure_rate": 0.5}))
+    assert len(server.ranges("/images/B0.jpg")) == 1
+
+
+def test_a_folder_that_is_not_there_is_passed_over(gather, expected, server):
+    assert bytes_of(gather("nowhere", server.url)[0]) == expected
+    with pytest.raises(MacrecError, match="nowhere: is no folder"):
+        gather("nowhere", target="other")
