@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +105,8 @@ class Inputs:
                 self._sequences(f"{ids}/examples"),
                 torch.from_numpy(self._arrays[f"{ids}/examples/target"].astype(np.int32)),
                 id_tokens,
+                self.vocabulary.item_tokens,
+                self.vocabulary.first_code,
             ),
             Validation(
                 source={name: part.source for name, part in valid.items()},
@@ -149,7 +151,11 @@ def few(data: TrainingData, users: TestUsers, limit: int) -> tuple[TrainingData,
     head = slice(limit)
     return (
         TrainingData(
-            Examples(_first(examples.source, limit), examples.target[head], examples.item_ids),
+            replace(
+                examples,
+                source=_first(examples.source, limit),
+                target=examples.target[head],
+            ),
             Validation(
                 {name: _first(source, limit) for name, source in valid.source.items()},
                 {name: target[head] for name, target in valid.target.items()},

@@ -38,6 +38,7 @@ class Gr:
     warmup_fraction: float = 0.01
     max_grad_norm: float = 1.0
     label_smoothing: float = 0.0
+    history_dropout: float = 0.0
     token_reduction: Literal["sum", "mean"] = "sum"
     max_epochs: int = 200
     max_steps: int | None = None

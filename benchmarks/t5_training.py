@@ -48,8 +48,8 @@ GR = GrParams(
     d_model=128, d_kv=64, d_ff=1024, num_layers=4, num_heads=6, dropout=0.1,
     batch_size=_OURS_BATCH, micro_batch_tokens=4096, learning_rate=1e-3,
     weight_decay=0.01, warmup_fraction=0.01, max_grad_norm=1.0, label_smoothing=0.0,
-    token_reduction="sum", max_epochs=1, max_steps=None, patience=1, select_by="loss",
-    max_validation_users=None, lambda_implicit=0.0, temperature=0.1,
+    history_dropout=0.0, token_reduction="sum", max_epochs=1, max_steps=None, patience=1,
+    select_by="loss", max_validation_users=None, lambda_implicit=0.0, temperature=0.1,
     implicit_similarity="cosine", implicit_batch_size=1024,
 )  # fmt: skip
 

@@ -75,6 +75,16 @@ class Vocabulary:
         return 2 + self.prompts.index(f"<{task}:{source}>{target}>")
 
     @property
+    def first_code(self) -> int:
+        """Token id of the first modality's first code; prompts come before it."""
+        return 2 + len(self.prompts)
+
+    @property
+    def item_tokens(self) -> int:
+        """Tokens of an item in the encoder's input."""
+        return self.num_levels + self.visual_tokens
+
+    @property
     def input_size(self) -> int:
         """Number of ids that the encoder may read: tokens, and visual tokens of every item."""
         return self.size + self.visual_tokens * self.visual_items
@@ -83,11 +93,11 @@ class Vocabulary:
     def size(self) -> int:
         """Number of tokens."""
         codes = len(self.modalities) * self.num_levels * self.codebook_size
-        return 2 + len(self.prompts) + codes
+        return self.first_code + codes
 
     def level_offsets(self, modality: str) -> NDArray[np.int64]:
         """Token id of code 0 at each level of a modality: [L]."""
-        first = 2 + len(self.prompts)
+        first = self.first_code
         first += self.modalities.index(modality) * self.num_levels * self.codebook_size
         return first + np.arange(self.num_levels) * self.codebook_size
 

@@ -73,6 +73,8 @@ def training_data(
             _sequences(train),
             target,
             {m: torch.from_numpy(tokens) for m, tokens in id_tokens.items()},
+            vocabulary.item_tokens,
+            vocabulary.first_code,
         ),
         Validation(
             source={m: part.source for m, part in valid.modalities.items()},

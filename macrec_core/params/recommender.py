@@ -51,6 +51,7 @@ class GrParams(Section):
     warmup_fraction: Fraction
     max_grad_norm: PositiveFloat
     label_smoothing: Probability
+    history_dropout: Probability
     token_reduction: Literal["sum", "mean"]
     max_epochs: PositiveInt
     max_steps: PositiveInt | None

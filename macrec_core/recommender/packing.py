@@ -139,7 +139,7 @@ class Sequences:
         starts = self.offsets[rows]
         lengths = self.offsets[rows + 1] - starts
         layout = lay_out(lengths, device)
-        within = _counting(lengths)
+        within = counting(lengths)
         source = torch.repeat_interleave(starts, lengths) + within
         tokens = self.flat[sent(source, device)].long()
         if layout.inverse is not None:
@@ -172,7 +172,7 @@ def lay_out(lengths: Tensor, device: torch.device) -> Layout:
     bases = (widths * sizes).cumsum(0) - widths * sizes  # first slot of each chunk
     owner = torch.repeat_interleave(torch.arange(len(counts)), sizes)  # chunk of each sequence
     base = bases[owner] + (torch.arange(len(longest)) - firsts[owner]) * widths[owner]
-    slots = torch.repeat_interleave(base, lengths) + _counting(lengths)  # of each token
+    slots = torch.repeat_interleave(base, lengths) + counting(lengths)  # of each token
     taken = int((widths * sizes).sum())
     index = torch.full((-(-taken // _ROW_STEP) * _ROW_STEP,), rows - 1)
     index[slots] = torch.arange(total)
@@ -213,7 +213,7 @@ def _like_first(lengths: list[int], start: int) -> int:
     return end - start
 
 
-def _counting(lengths: Tensor) -> Tensor:
-    """0, 1, ... for each of the lengths in turn."""
+def counting(lengths: Tensor) -> Tensor:
+    """0, 1, ... for each of the lengths [B] in turn, one after another."""
     ends = lengths.cumsum(0)
     return torch.arange(int(ends[-1])) - torch.repeat_interleave(ends - lengths, lengths)

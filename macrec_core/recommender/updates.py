@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from macrec_core.adamw import AdamW
 from macrec_core.errors import MacrecError
+from macrec_core.recommender.augmentation import thinned
 from macrec_core.recommender.batches import micro_batches
 from macrec_core.recommender.kernels import Dropout
 from macrec_core.recommender.losses import implicit_alignment_loss, next_token_loss
@@ -34,11 +36,15 @@ class Examples:
         source: n encoder inputs.
         target: [n, L + 1] token ids, the end token last.
         item_ids: per modality [N, L + 1], every item's semantic ID and end, for L_implicit.
+        item_tokens: tokens of an item in the inputs.
+        first_code: least token id of a code; less are those of prompts.
     """
 
     source: Sequences
     target: Tensor
     item_ids: Mapping[str, Tensor]
+    item_tokens: int
+    first_code: int
 
     def __len__(self) -> int:
         return len(self.source)
@@ -46,7 +52,19 @@ class Examples:
     def to(self, device: torch.device) -> Examples:
         """The same on another device."""
         ids = {name: ids.to(device) for name, ids in self.item_ids.items()}
-        return Examples(self.source.to(device), self.target.to(device), ids)
+        source, target = self.source.to(device), self.target.to(device)
+        return replace(self, source=source, target=target, item_ids=ids)
+
+    @cached_property
+    def leads(self) -> Tensor:
+        """[n] int64 on the CPU: tokens before the first item of an input, its prompt or none."""
+        flat = self.source.flat
+        return (flat[sent(self.source.offsets[:-1], flat.device)] < self.first_code).long().cpu()
+
+    def thinned(self, rows: Tensor, share: float, draws: torch.Generator) -> Examples:
+        """Only these examples [B], with items of their histories left out; see `thinned`."""
+        source = thinned(self.source, self.leads, self.item_tokens, rows, share, draws)
+        return replace(self, source=source, target=self.target[sent(rows, self.target.device)])
 
 
 class State:
@@ -180,6 +198,10 @@ def update(
     processes = runtime.processes
     mode = Mode(runtime.autocast or torch.float32, _dropout(params, seed, state.step, runtime))
     state.optimizer.zero_grad()
+    if params.history_dropout:
+        draws = generator(seed, "gr-histories", state.step)
+        data = data.thinned(rows, params.history_dropout, draws)
+        rows = torch.arange(len(rows))
     # Sorted first, so that the processes' shares are of like length.
     by_length = rows[torch.argsort(data.source.lengths[rows], stable=True)]
     own = processes.share(by_length)

@@ -211,7 +211,7 @@ def test_operations_of_an_example_are_those_that_torch_counts(monkeypatch):
     model = new_t5(words, gr.core, draws)
     with FlopCounterMode(display=False) as counter:
         next_token_loss(model, source.packed(torch.arange(count)), labels, 0.0).backward()
-    expected = count * flops_of_example(Examples(source, labels, {}), gr, words)
+    expected = count * flops_of_example(Examples(source, labels, {}, 4, 2), gr, words)
     assert counter.get_total_flops() == expected
 
 

@@ -77,3 +77,26 @@ def test_level_offsets_are_those_of_the_vocabulary(tables):
     for modality in codes:
         expected = torch.from_numpy(VOCABULARY.level_offsets(modality))
         assert torch.equal(part.modalities[modality].level_offsets, expected)
+
+
+def test_thinned_examples_are_histories_of_whole_items_before_the_same_targets(tables):
+    train, held_out, codes = tables
+    examples = training_data(train, held_out, codes, VOCABULARY, None).examples
+    rows = torch.arange(len(examples) - 1, -1, -1)
+    thin = examples.thinned(rows, 0.5, torch.Generator().manual_seed(1))
+    whole = rows_of(examples.source)
+    items = {
+        modality: {tuple(row) for row in VOCABULARY.encode(modality, values).tolist()}
+        for modality, values in codes.items()
+    }
+    known = items["text"] | items["image"]
+    shorter = 0
+    for row, found in zip(rows.tolist(), rows_of(thin.source), strict=True):
+        lead = int(found[0] < VOCABULARY.first_code)
+        assert found[:lead] == whole[row][:lead]  # the prompt
+        assert found[-3:] == whole[row][-3:]  # the last item, the end
+        body = found[lead:-1]
+        assert all(tuple(body[i : i + 2]) in known for i in range(0, len(body), 2))
+        shorter += len(found) < len(whole[row])
+    assert thin.target.tolist() == examples.target[rows].tolist()
+    assert shorter > len(rows) // 10

@@ -34,6 +34,8 @@ def data(pack, cpu):
         module.Sequences(source[mask].int(), offsets),
         torch.randint(1, WORDS, (COUNT, 3), generator=draws),
         ids,
+        item_tokens=3,
+        first_code=2,
     )
 
 
@@ -269,6 +271,23 @@ def test_an_update_after_a_resume_is_the_one_that_would_have_been(
     assert (resumed.step, resumed.sums) == (state.step, state.sums)
     for one, other in zip(state.model.parameters(), resumed.model.parameters(), strict=True):
         assert torch.equal(one, other)
+
+
+def test_history_dropout_is_an_update_on_thinned_examples(new_state, data, tiny_gr, cpu):
+    rows, seed = torch.tensor([3, 30, 7, 21, 12]), 5
+    params = tiny_gr.model_copy(update={"history_dropout": 0.6})
+    found, expected, whole = new_state(), new_state(), new_state()
+    for step in range(2):  # each update draws anew
+        update(found, data, rows, 0.01, params, seed, cpu)
+        thin = data.thinned(rows, 0.6, generator(seed, "gr-histories", step))
+        update(expected, thin, torch.arange(len(rows)), 0.01, tiny_gr, seed, cpu)
+        update(whole, data, rows, 0.01, tiny_gr, seed, cpu)
+    weights = [
+        torch.cat([w.flatten() for w in state.model.parameters()])
+        for state in (found, expected, whole)
+    ]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.allclose(weights[0], weights[2])
 
 
 def test_a_process_without_an_example_sends_as_much_as_the_others(new_state, data, tiny_gr):
