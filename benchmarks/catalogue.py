@@ -13,6 +13,7 @@ import pyarrow as pa
 from macrec_core.artifacts import write_artifact
 from macrec_core.catalog.catalogue import build_catalogue
 from macrec_core.catalog.raw import Places, write_raw
+from macrec_core.catalog.scratch import Scratch
 from macrec_core.params.loading import load_params
 from macrec_core.params.whole import Params
 from macrec_core.schemas import ITEMS
@@ -33,15 +34,15 @@ def sample(folder: Path) -> Path:
     preset = params()
     raw, target = folder / "raw", folder / "catalogue"
     raw.mkdir(parents=True)
-    places = Places(ROOT, folder / "scratch", None)
-    write_raw(
-        raw,
-        preset.dataset_specs["sample"],
-        preset.images,
-        places,
-        network=preset.network,
-        with_images=True,
-    )
+    with Scratch(folder / "scratch") as scratch:
+        write_raw(
+            raw,
+            preset.dataset_specs["sample"],
+            preset.images,
+            Places(ROOT, scratch, None),
+            network=preset.network,
+            with_images=True,
+        )
     built = build_catalogue(raw, preset.modalities, preset.filter)
     write_artifact(target / "items.parquet", built.items, ITEMS)
     built.images.write(target / "images.parquet")

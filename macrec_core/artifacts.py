@@ -7,6 +7,7 @@ whole new one.
 
 from __future__ import annotations
 
+import errno
 import glob
 import json
 import os
@@ -22,7 +23,7 @@ import pyarrow.parquet as pq
 
 from macrec_core.contracts import KeyOrder, cast_table, check_names, check_values
 from macrec_core.contracts import check_same_items as check_same_items
-from macrec_core.errors import MacrecError
+from macrec_core.errors import FullDiskError, MacrecError
 from macrec_core.schemas import Contract, contract_of
 
 _NAME = b"macrec.artifact"
@@ -192,37 +193,64 @@ def artifact_info(table: pa.Table) -> dict[str, object]:
 
 
 @contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
-    """A temporary file beside `path` that takes its place if the block succeeds."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    os.close(handle)
-    temporary = Path(name)
+def full_disk_named(path: Path) -> Iterator[None]:
+    """Turn a full disk, or a quota that is used up, into an error that names what was written.
+
+    Raises:
+        FullDiskError: naming file, reason and remedy.
+    """
     try:
-        yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise FullDiskError(
+            f"{path}: cannot be written ({error}); free some space on its disk and run again"
+        ) from error
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A temporary file beside `path` that takes its place if the block succeeds.
+
+    Raises:
+        FullDiskError: of what the block writes, too.
+    """
+    with full_disk_named(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            yield temporary
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+            temporary.chmod(0o644)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """A temporary folder beside `path` that takes its place if the block succeeds."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
-    temporary.chmod(0o755)
-    try:
-        yield temporary
-        older = temporary.with_suffix(".older.tmp")
-        if path.exists():
-            path.replace(older)
-        temporary.replace(path)
-        shutil.rmtree(older, ignore_errors=True)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    """A temporary folder beside `path` that takes its place if the block succeeds.
+
+    Raises:
+        FullDiskError: of what the block writes, too.
+    """
+    with full_disk_named(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
+        temporary.chmod(0o755)
+        try:
+            yield temporary
+            older = temporary.with_suffix(".older.tmp")
+            if path.exists():
+                path.replace(older)
+            temporary.replace(path)
+            shutil.rmtree(older, ignore_errors=True)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def remove_leftovers(path: Path) -> None:

@@ -13,10 +13,11 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
+from macrec_core.artifacts import full_disk_named
 from macrec_core.errors import MacrecError
 
 log = logging.getLogger(__name__)
@@ -75,10 +76,21 @@ class Checkpoints:
             return
         # One name: what a kill or a full disk leaves is overwritten by the next save.
         temporary = self._file.with_suffix(".tmp")
-        with temporary.open("wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self._file)
+        with full_disk_named(self._file):
+            with temporary.open("wb") as file:
+                _save(state, file)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(self._file)
         self._last = time.monotonic()
         self._reached = str(state.get("progress", "the end"))
+
+
+def _save(state: dict[str, Any], file: BinaryIO) -> None:
+    try:
+        torch.save(state, file)
+    except RuntimeError as error:
+        # After a failed write torch fails to end its file, and raises that instead.
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from error
+        raise

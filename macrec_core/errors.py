@@ -13,6 +13,10 @@ class MacrecError(Exception):
     exit_code = 1
 
 
+class FullDiskError(MacrecError):
+    """Something cannot be written for lack of space; its cause is the system's error."""
+
+
 class LostContactError(MacrecError):
     """Another of the processes that share a work is gone; its own end says why."""
 

@@ -9,7 +9,6 @@ looked for below $MACREC_DATA, or the working directory.
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 from typing import Annotated
 
@@ -31,6 +30,7 @@ def main(
     from macrec_core.artifacts import atomic_folder, remove_leftovers
     from macrec_core.catalog.locking import exclusive, lock_file
     from macrec_core.catalog.raw import Places, write_raw
+    from macrec_core.catalog.scratch import Scratch
     from macrec_core.files import scratch_root
     from macrec_core.params.loading import load_params
 
@@ -40,24 +40,23 @@ def main(
             f"--dataset={dataset}: has no entry in dataset_specs; known: "
             f"{', '.join(sorted(params.dataset_specs))}"
         )
-    scratch = scratch_root(Path.cwd())
-    places = Places(
-        data_root=Path(os.environ.get("MACREC_DATA") or Path.cwd()),
-        scratch=scratch / "downloads",
-        folder=folder,
-    )
-    with exclusive(lock_file(scratch / "locks", str(raw.resolve())), str(raw)):
+    root = scratch_root(Path.cwd())
+    with exclusive(lock_file(root / "locks", str(raw.resolve())), str(raw)):
         remove_leftovers(raw)
-        with Console() as progress, atomic_folder(raw) as target:
-            contents = write_raw(
-                target,
-                params.dataset_specs[dataset],
-                params.images,
-                places,
-                network=params.network,
-                with_images="image" in params.modalities,
-                progress=progress,
+        # The scratch is left last: should the folder not come into its place, all is kept.
+        with Scratch(root / "downloads") as scratch, Console() as progress:
+            places = Places(
+                data_root=Path(os.environ.get("MACREC_DATA") or Path.cwd()),
+                scratch=scratch,
+                folder=folder,
             )
-        # Only now: had the folder not come into its place, the next run would go on with them.
-        for leftover in contents.leftovers:
-            shutil.rmtree(leftover, ignore_errors=True)
+            with atomic_folder(raw) as target:
+                write_raw(
+                    target,
+                    params.dataset_specs[dataset],
+                    params.images,
+                    places,
+                    network=params.network,
+                    with_images="image" in params.modalities,
+                    progress=progress,
+                )

@@ -6,6 +6,7 @@ Heavy imports stand inside the fixtures that need them.
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,31 @@ def shared():
     if not (folder / "data").is_dir():
         pytest.skip(f"no published data at {folder} (set MACREC_SHARED)")
     return folder / "data"
+
+
+@pytest.fixture
+def disk_of(tmp_path):
+    """Makes a folder that holds no more than a size such as `64k`."""
+    folder = tmp_path / "disk"
+
+    def make(size):
+        folder.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+        try:
+            subprocess.run(command, check=True, capture_output=True)
+        except (OSError, subprocess.CalledProcessError):
+            pytest.skip("only root can mount a small disk")
+        return folder
+
+    yield make
+    if folder.is_mount():
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.fixture
+def small_disk(disk_of):
+    """A folder that holds 64 KiB."""
+    return disk_of("64k")
 
 
 @pytest.fixture(scope="session")

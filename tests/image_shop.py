@@ -22,6 +22,7 @@ from macrec_core.artifacts import atomic_folder
 from macrec_core.catalog import image_trials
 from macrec_core.catalog.image_collection import collect_images
 from macrec_core.catalog.images import ImageError
+from macrec_core.catalog.scratch import Scratch
 from macrec_core.params.data import ImageParams
 from macrec_core.progress import Silent
 
@@ -119,9 +120,10 @@ def main(scratch, raw, items):
     image_trials.BLOCK_ITEMS = 8
     urls = shop_urls(int(items))
     shop = Shop(seed=time.time_ns(), longest_s=0.02)
-    trials = image_trials.trials_folder(Path(scratch), urls, PARAMS, "")
-    with atomic_folder(Path(raw)) as target:
-        collect_images(urls, shop.load, PARAMS, trials, target, Announced())
+    with Scratch(Path(scratch)) as held:
+        trials = image_trials.claimed_trials(held, image_trials.search_key(urls, PARAMS, ""))
+        with atomic_folder(Path(raw)) as target:
+            collect_images(urls, shop.load, PARAMS, trials, target, Announced())
 
 
 if __name__ == "__main__":

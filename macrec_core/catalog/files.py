@@ -12,9 +12,10 @@ from pathlib import Path
 
 from macrec_core.catalog.filtering import items_with_interactions
 from macrec_core.catalog.image_collection import collect_images
-from macrec_core.catalog.image_trials import files_content, trials_folder
+from macrec_core.catalog.image_trials import claimed_trials, files_content, search_key
 from macrec_core.catalog.images import ImageError
 from macrec_core.catalog.manifest import RawContents, describe_file
+from macrec_core.catalog.scratch import Scratch
 from macrec_core.catalog.tables import SUFFIXES, image_paths, read_interactions, read_items
 from macrec_core.errors import MacrecError
 from macrec_core.params.data import FilesSource, ImageParams
@@ -27,7 +28,7 @@ def gather_files(
     label: str,
     target: Path,
     images: ImageParams | None,
-    scratch: Path,
+    scratch: Scratch,
     progress: Progress,
 ) -> RawContents:
     """Check both tables and lay them into a raw folder, with the images.
@@ -62,16 +63,14 @@ def gather_files(
         "items": len(items.keys),
         "repeated_items": items.duplicates,
     }
-    leftovers: tuple[Path, ...] = ()
     if images is not None:
         bought = items_with_interactions(interactions, 1)
         paths = image_paths(folder / source.items, bought)
         content = files_content(folder / path for listed in paths.values() for path in listed)
-        trials = trials_folder(scratch, paths, images, content)
-        leftovers = (trials,)
+        trials = claimed_trials(scratch, search_key(paths, images, content))
         load = partial(_load, folder.resolve())
         counts |= collect_images(paths, load, images, trials, target, progress)
-    return RawContents(files, counts, leftovers)
+    return RawContents(files, counts)
 
 
 def kept_table(raw: Path, name: str) -> Path:

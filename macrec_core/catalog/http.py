@@ -5,19 +5,15 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import httpx
 
 from macrec_core.catalog.connections import Connections, RefusedError
 from macrec_core.catalog.images import ImageError
-from macrec_core.catalog.locking import exclusive, lock_file
 from macrec_core.catalog.partial import PartialFile
 from macrec_core.catalog.retries import PassingError, check_status, with_retries
+from macrec_core.catalog.scratch import Scratch
 from macrec_core.catalog.source import Fetched, FetchError, FileCheck
 from macrec_core.errors import MacrecError
 from macrec_core.params.network import NetworkParams
@@ -47,12 +43,10 @@ class ImageLimits:
 class HttpBase:
     """A release behind a URL; files are continued where an earlier try stopped.
 
-    Use as a context manager: left without an error, it removes its copies of files.
-
     Args:
         url: the release's.
         connections: how servers are asked.
-        scratch: folder of copies, kept between runs; no second run uses a copy meanwhile.
+        scratch: keeps the copies.
         params: patience and limits.
         images: limits of images; None if none will be asked for.
     """
@@ -61,7 +55,7 @@ class HttpBase:
         self,
         url: str,
         connections: Connections,
-        scratch: Path,
+        scratch: Scratch,
         params: NetworkParams,
         images: ImageLimits | None,
     ) -> None:
@@ -71,21 +65,6 @@ class HttpBase:
         self._params = params
         self._images = images
         self._copies: dict[str, PartialFile] = {}
-        self._locks = ExitStack()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        with self._locks:
-            if error is None:
-                for copy in self._copies.values():
-                    copy.discard()
 
     def fetch(self, relative: str, check: FileCheck) -> Fetched:
         """Stream a file into the scratch folder, or finish or confirm what lies there.
@@ -111,7 +90,7 @@ class HttpBase:
             ) from error
         except OSError as error:
             raise MacrecError(
-                f"{self._scratch}: cannot be written ({error}); free some space, or set "
+                f"{self._scratch.folder}: cannot be written ({error}); free some space, or set "
                 "MACREC_SCRATCH to a folder with more, and run again to continue"
             ) from error
         try:
@@ -146,11 +125,12 @@ class HttpBase:
         return ""
 
     def _copy(self, url: str) -> PartialFile:
-        """The copy of a file, locked until this base is left."""
+        """The copy of a file, this run's own."""
         if url not in self._copies:
-            lock = lock_file(self._scratch / "locks", url)
-            self._locks.enter_context(exclusive(lock, url))
-            self._copies[url] = PartialFile(self._scratch / lock.stem)
+            path = self._scratch.path(url)
+            # Looked at only when it is ours: what is damaged is removed at once.
+            self._scratch.claim(url, lambda: self._copies[url].discard())
+            self._copies[url] = PartialFile(path)
         return self._copies[url]
 
     def _continue(self, url: str, copy: PartialFile, packed: bool) -> None:

@@ -32,7 +32,7 @@ def collect_images(
         urls: item key to URLs, best first.
         load: bytes behind a URL; raises `ImageError`. Called from several threads.
         params: limits.
-        trials: folder of what was found; see `trials_folder`. It stays: remove it once `raw` is
+        trials: folder of what was found; see `claimed_trials`. It stays: remove it once `raw` is
             in its place.
         raw: existing folder.
         progress: told of items and packing.

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,7 +24,8 @@ import pyarrow as pa
 from macrec_core.artifacts import read_artifact, write_artifact
 from macrec_core.catalog import images
 from macrec_core.catalog.images import DecodedImage
-from macrec_core.errors import MacrecError
+from macrec_core.catalog.scratch import Scratch
+from macrec_core.errors import FullDiskError, MacrecError
 from macrec_core.files import file_sha256
 from macrec_core.params.data import ImageParams
 from macrec_core.schemas import IMAGE_TRIALS
@@ -66,7 +68,7 @@ class TrialBlocks:
     """The trials of all items, `BLOCK_ITEMS` items a file.
 
     Args:
-        folder: of this search; see `trials_folder`.
+        folder: of this search; see `claimed_trials`.
         keys: of all items, sorted.
 
     Attributes:
@@ -144,21 +146,34 @@ def disk_errors_named(path: Path) -> Iterator[None]:
     """
     try:
         yield
-    except OSError as error:
+    except (OSError, FullDiskError) as error:
+        reason = error.__cause__ if isinstance(error, FullDiskError) else error
         raise MacrecError(
-            f"{path}: cannot be written ({error.strerror or error}); free space on its disk, or "
+            f"{path}: cannot be written ({reason}); free space on its disk, or "
             "name a scratch folder on another one in MACREC_SCRATCH, and run again: what is "
             "finished is kept"
         ) from error
 
 
-def trials_folder(
-    scratch: Path, urls: Mapping[str, Sequence[str]], params: ImageParams, content: str
-) -> Path:
-    """The folder of a search's blocks.
+def claimed_trials(scratch: Scratch, search: str) -> Path:
+    """The folder of a search's blocks, this run's own.
 
     Args:
-        scratch: of all downloads.
+        scratch: keeps it.
+        search: see `search_key`.
+
+    Raises:
+        MacrecError: another run makes the same search.
+    """
+    folder = scratch.path(search)
+    scratch.claim(search, lambda: shutil.rmtree(folder, ignore_errors=True))
+    return folder
+
+
+def search_key(urls: Mapping[str, Sequence[str]], params: ImageParams, content: str) -> str:
+    """A text that differs wherever an earlier search's outcomes must not be used.
+
+    Args:
         urls: item key to URLs.
         params: of which only those that shape an image count.
         content: tells apart contents that the same URLs may have; see `folder_content`.
@@ -168,7 +183,7 @@ def trials_folder(
     digest = hashlib.sha256(json.dumps([shaping, code, content]).encode())
     for key in sorted(urls):
         digest.update(json.dumps([key, *urls[key]]).encode() + b"\n")
-    return scratch / f"images-{digest.hexdigest()[:32]}"
+    return f"images of search {digest.hexdigest()}"
 
 
 def folder_content(folder: Path) -> str:

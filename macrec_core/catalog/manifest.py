@@ -22,14 +22,11 @@ class RawContents:
         files: per file name, its origin, SHA-256 and size in bytes there, and whether it was
             kept; `failed` names the mirrors that were asked before, and why they failed.
         counts: records, items, images and failures.
-        leftovers: scratch folders to remove once the raw folder is in its place; the manifest
-            does not tell of them.
         layout: of the release that the files come from; None if there is only one.
     """
 
     files: dict[str, dict[str, object]]
     counts: dict[str, object]
-    leftovers: tuple[Path, ...] = ()
     layout: str | None = None
 
 

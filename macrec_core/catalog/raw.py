@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import shutil
 import tempfile
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from macrec_core.artifacts import full_disk_named
 from macrec_core.catalog.amazon import Category, gather_amazon
 from macrec_core.catalog.connections import Connections
 from macrec_core.catalog.family import gather_published
@@ -20,6 +19,7 @@ from macrec_core.catalog.layouts import Release, find_release
 from macrec_core.catalog.manifest import RawContents, describe_file, write_manifest
 from macrec_core.catalog.minionerec import gather_minionerec
 from macrec_core.catalog.sample import CATEGORY, TRUTH, write_sample
+from macrec_core.catalog.scratch import Scratch
 from macrec_core.catalog.source import Base, LocalBase, Mirrors, is_url
 from macrec_core.errors import MacrecError
 from macrec_core.params.data import (
@@ -37,7 +37,6 @@ log = logging.getLogger(__name__)
 
 # No honest image is larger than its pixels uncompressed, with transparency.
 _BYTES_PER_PIXEL = 4
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True)
@@ -46,12 +45,12 @@ class Places:
 
     Attributes:
         data_root: what a relative folder of the params is relative to.
-        scratch: partial downloads and images found, kept between runs.
+        scratch: of partial downloads and images found.
         folder: used instead of the folder or URL of the params, if given.
     """
 
     data_root: Path
-    scratch: Path
+    scratch: Scratch
     folder: str | None
 
 
@@ -77,23 +76,16 @@ def write_raw(
         progress: told of files and images.
 
     Returns:
-        What the manifest says, and the scratch folders that are no longer needed once the folder
-        is in its place.
+        What the manifest says.
 
     Raises:
         MacrecError: the source lacks or breaks something that is needed, or the disk is full.
     """
-    try:
+    with full_disk_named(target):
         contents = _gathered(
             target, spec, images if with_images else None, places, network, progress
         )
         write_manifest(target, spec.source, contents)
-    except OSError as error:
-        if error.errno not in _NO_SPACE:
-            raise
-        raise MacrecError(
-            f"{target}: cannot be written ({error}); free some space and run again to continue"
-        ) from error
     return contents
 
 
@@ -130,13 +122,14 @@ def _sample(
         raise MacrecError(
             f"--folder={places.folder}: source 'sample' makes its own files; omit the option"
         )
-    places.scratch.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=places.scratch) as name:
+    parent = places.scratch.folder
+    parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=parent) as name, Scratch(Path(name)) as scratch:
         folder = Path(name)
         write_sample(folder, spec, progress)
         release = Release("amazon2018", CATEGORY)
         category = Category(LocalBase(folder, "sample"), release, network, {})
-        contents = gather_amazon(category, target, images, folder, progress)
+        contents = gather_amazon(category, target, images, scratch, progress)
         return _with_truth(contents, folder, "sample", target)
 
 
@@ -154,15 +147,13 @@ def _amazon(
     )
     bases = _present(named, places)
     folders = {base: _folder(base, places) for base in bases if not is_url(base)}
-    with ExitStack() as stack:
-        connections = stack.enter_context(Connections(network))
+    with Connections(network) as connections:
 
         def opened(base: str) -> Base:
             if base in folders:
                 return LocalBase(folders[base], base)
             limits = _image_limits(images) if images is not None else None
-            http = HttpBase(base, connections, places.scratch, network, limits)
-            return stack.enter_context(http)
+            return HttpBase(base, connections, places.scratch, network, limits)
 
         opened_bases = [opened(base) for base in bases]
         servers = [one for one in opened_bases if isinstance(one, HttpBase)]

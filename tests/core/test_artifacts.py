@@ -530,3 +530,25 @@ def test_a_folder_that_was_about_to_be_replaced_comes_back(tmp_path):
     remove_leftovers(path)
     assert (path / "file").read_text() == "old"
     assert [each.name for each in tmp_path.iterdir()] == ["raw"]
+
+
+def test_a_full_disk_is_told_and_leaves_the_old_file_whole_and_nothing_else(small_disk):
+    path = small_disk / "labels.parquet"
+    write_artifact(path, labels_table(), LABELS)
+    before = path.read_bytes()
+    noise = np.random.default_rng(0).integers(0, 2**31, 100_000).astype(np.int32)
+    large = pa.table({"item_id": range(len(noise)), "text": noise, "image": noise})
+    told = r"labels\.parquet: cannot be written \(.*No space left.*free some space"
+    with pytest.raises(MacrecError, match=told):
+        write_artifact(path, large, LABELS)
+    assert path.read_bytes() == before
+    assert [file.name for file in small_disk.iterdir()] == [path.name]
+    with pytest.raises(MacrecError, match=r"folder: cannot be written \(.*No space left"):
+        with atomic_folder(small_disk / "folder") as folder:
+            (folder / "x").write_bytes(bytes(200_000))
+    assert [file.name for file in small_disk.iterdir()] == [path.name]
+
+
+def test_other_errors_of_the_disk_are_not_called_a_full_one(tmp_path):
+    with pytest.raises(FileNotFoundError), atomic_path(tmp_path / "x"):
+        (tmp_path / "none").read_bytes()

@@ -128,3 +128,11 @@ def test_of_several_processes_only_the_first_saves(tmp_path):
     assert list(tmp_path.iterdir()) == []
     Checkpoints(tmp_path, 0.0, writes=True).save(state(2))
     assert other.load()["progress"] == "epoch 2"
+
+
+def test_a_full_disk_is_told_and_the_older_state_stays(small_disk):
+    kept = Checkpoints(small_disk, 0.0)
+    kept.save({"weights": torch.zeros(10)})
+    with pytest.raises(MacrecError, match=r"cannot be written \(.*No space left.*free some space"):
+        kept.save({"weights": torch.rand(100_000)})
+    assert torch.equal(Checkpoints(small_disk, 0.0).load()["weights"], torch.zeros(10))

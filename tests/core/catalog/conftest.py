@@ -13,6 +13,7 @@ from misbehaving_server import LOOPBACK
 from PIL import Image
 
 from macrec_core.catalog.raw import Places, write_raw
+from macrec_core.catalog.scratch import Scratch
 from macrec_core.params.data import AmazonSource, ImageParams
 
 
@@ -109,8 +110,11 @@ def gather(tmp_path, image_params, release):
             bases=list(bases),
             sha256=sha256 or {},
         )
-        places = Places(data_root=tmp_path, scratch=tmp_path / "scratch", folder=None)
-        return raw, write_raw(raw, spec, images, places, network=network, with_images=with_images)
+        with Scratch(tmp_path / "scratch") as scratch:
+            places = Places(data_root=tmp_path, scratch=scratch, folder=None)
+            return raw, write_raw(
+                raw, spec, images, places, network=network, with_images=with_images
+            )
 
     return run
 

@@ -8,6 +8,7 @@ from raw_instruments import CATEGORY, real_sequences, write_release
 
 from macrec_core.catalog.catalogue import build_catalogue
 from macrec_core.catalog.raw import Places, write_raw
+from macrec_core.catalog.scratch import Scratch
 from macrec_core.params.data import AmazonSource, FilterParams
 
 REASONS = (
@@ -28,11 +29,12 @@ def filtered(tmp_path, image_params):
         write_release(tmp_path / "release", sequences, **how)
         raw = tmp_path / "raw"
         raw.mkdir()
-        places = Places(data_root=tmp_path, scratch=tmp_path / "scratch", folder=None)
         source = AmazonSource(
             source="amazon", layout="amazon2018", category=CATEGORY, bases=["release"], sha256={}
         )
-        write_raw(raw, source, image_params, places, network=LOOPBACK, with_images=True)
+        with Scratch(tmp_path / "scratch") as scratch:
+            places = Places(data_root=tmp_path, scratch=scratch, folder=None)
+            write_raw(raw, source, image_params, places, network=LOOPBACK, with_images=True)
         return build_catalogue(raw, ["text", "image"], FilterParams(k_core=5, max_bad_lines=0))
 
     return run

@@ -14,6 +14,7 @@ from misbehaving_server import LOOPBACK
 from macrec_core.artifacts import read_artifact
 from macrec_core.catalog.catalogue import build_catalogue
 from macrec_core.catalog.raw import Places, write_raw
+from macrec_core.catalog.scratch import Scratch
 from macrec_core.catalog.tables import read_interactions, read_items
 from macrec_core.errors import MacrecError
 from macrec_core.params.data import FilesSource, FilterParams
@@ -63,10 +64,11 @@ def catalogue_of(tmp_path, image_params, jpeg_bytes):
         )
         raw = tmp_path / "raw"
         raw.mkdir()
-        places = Places(data_root=tmp_path, scratch=tmp_path / "scratch", folder=None)
-        contents = write_raw(
-            raw, spec, image_params, places, network=LOOPBACK, with_images="image" in modalities
-        )
+        with Scratch(tmp_path / "scratch") as scratch:
+            places = Places(data_root=tmp_path, scratch=scratch, folder=None)
+            contents = write_raw(
+                raw, spec, image_params, places, network=LOOPBACK, with_images="image" in modalities
+            )
         built = build_catalogue(raw, modalities, FilterParams(k_core=1, max_bad_lines=0))
         return contents, built
 
@@ -220,7 +222,7 @@ def test_columns_without_a_meaning_are_told(tmp_path, caplog):
 
 def test_a_missing_file_and_another_ending_are_named(tmp_path, image_params):
     (tmp_path / "items.xlsx").write_bytes(b"")
-    places = Places(data_root=tmp_path, scratch=tmp_path / "scratch", folder=None)
+    places = Places(data_root=tmp_path, scratch=Scratch(tmp_path / "scratch"), folder=None)
     spec = FilesSource(source="files", folder=".", interactions="items.xlsx", items="i.csv")
     with pytest.raises(MacrecError, match=r"items\.xlsx: is no file ending in \.parquet or \.csv"):
         write_raw(tmp_path, spec, image_params, places, network=LOOPBACK, with_images=False)

@@ -6,9 +6,9 @@ import gzip
 import hashlib
 import json
 import os
-import subprocess
 import threading
 import time
+from contextlib import contextmanager
 from email.utils import formatdate
 from pathlib import Path
 
@@ -37,6 +37,7 @@ from raw_folders import bytes_of, failures, keys
 from macrec_core.catalog.connections import Connections, RefusedError
 from macrec_core.catalog.http import HttpBase, ImageLimits
 from macrec_core.catalog.images import ImageError
+from macrec_core.catalog.scratch import Scratch
 from macrec_core.catalog.source import FetchError
 from macrec_core.errors import MacrecError
 
@@ -99,7 +100,8 @@ def test_a_cut_at_any_byte_gives_the_same_file(tmp_path, server):
     with Connections(LOOPBACK) as connections:
         for count in range(len(data)):
             server.faults["/small.csv"] = [cut_after(count)]
-            with HttpBase(server.url, connections, tmp_path / "s", LOOPBACK, None) as base:
+            with Scratch(tmp_path / "s") as scratch:
+                base = HttpBase(server.url, connections, scratch, LOOPBACK, None)
                 fetched = base.fetch("small.csv", lambda path, name, **kind: None)
                 assert fetched.path.read_bytes() == data, count
 
@@ -130,7 +132,8 @@ def test_whatever_happens_the_file_is_the_servers_or_there_is_an_error(tmp_path_
         for _ in range(len(faults) + 1):  # each run meets one fault at least
             used_up = not server.faults["/x.gz"]
             try:
-                with HttpBase(server.url, CONNECTIONS, folder / "s", LOOPBACK, None) as base:
+                with Scratch(folder / "s") as scratch:
+                    base = HttpBase(server.url, CONNECTIONS, scratch, LOOPBACK, None)
                     base.fetch("x.gz", check)
             except FetchError:
                 assert not used_up
@@ -258,7 +261,8 @@ def test_a_trickle_counts_as_silence(gather, expected, server, tmp_path):
     assert bytes_of(gather(server.url, network=network(timeout_s=0.3))[0]) == expected
     assert len(server.ranges(RATINGS)) == 2
     server.always["/images/B0.jpg"] = trickle
-    impatient = HttpBase(server.url, CONNECTIONS, tmp_path, LOOPBACK, ImageLimits(0.2, 100_000))
+    limits = ImageLimits(0.2, 100_000)
+    impatient = HttpBase(server.url, CONNECTIONS, Scratch(tmp_path), LOOPBACK, limits)
     with pytest.raises(ImageError, match="timeout"):
         impatient.load_image(f"{server.url}/images/B0.jpg")
 
@@ -556,7 +560,8 @@ def test_an_image_of_a_bad_url_is_not_asked_for(tmp_path, server, url):
 @given(st.text() | st.text().map("http://127.0.0.1:1/".__add__) | st.text().map("//".__add__))
 def test_whatever_is_called_a_url_has_a_cause(url):
     once = network(attempts=1)
-    base = HttpBase("http://127.0.0.1:1", CONNECTIONS, Path(), once, ImageLimits(1.0, 1))
+    limits = ImageLimits(1.0, 1)
+    base = HttpBase("http://127.0.0.1:1", CONNECTIONS, Scratch(Path()), once, limits)
     with pytest.raises(ImageError) as caught:
         base.load_image(url)
     assert str(caught.value) in ("bad_url", "forbidden_host", "connection")
@@ -601,9 +606,10 @@ def test_images_are_fetched_from_many_threads(tmp_path, server, release):
     assert found == release.images
 
 
+@contextmanager
 def connected(server, tmp_path, params=LOOPBACK):
-    connections = Connections(params)
-    return HttpBase(server.url, connections, tmp_path / "s", params, ImageLimits(1.0, 100_000))
+    with Connections(params) as connections, Scratch(tmp_path / "s") as scratch:
+        yield HttpBase(server.url, connections, scratch, params, ImageLimits(1.0, 100_000))
 
 
 # ---------------------------------------------------------------------------- runs side by side
@@ -632,20 +638,6 @@ def test_a_second_run_on_the_same_file_names_the_first(gather, expected, server,
 # ------------------------------------------------------------------------------------ full disk
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    """A folder that holds 64 KiB."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
-    try:
-        subprocess.run(command, check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip("only root can mount a small disk")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
-
-
 def test_a_full_disk_is_a_clear_error_and_the_rest_goes_on_later(server, small_disk):
     data = os.urandom(300_000)
     (server.folder / "big.csv.gz").write_bytes(data)
@@ -661,7 +653,7 @@ def test_a_full_disk_is_a_clear_error_and_the_rest_goes_on_later(server, small_d
 def test_a_full_disk_below_the_raw_folder_is_a_clear_error(gather, server, tmp_path, small_disk):
     (server.folder / RATINGS[1:]).write_text("B0,A0,5.0,1000\n" * 10_000)
     with pytest.raises(MacrecError, match=r"cannot be written \(.*No space left.*run again"):
-        gather(server.url, target="small/raw")
+        gather(server.url, target="disk/raw")
     (server.folder / RATINGS[1:]).write_text("B0,A0,5.0,1000\n")
     manifest = json.loads((gather(server.url)[0] / "manifest.json").read_text())
     assert manifest["files"]["ratings.csv"]["size"] == 15

@@ -3,7 +3,6 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import shutil
-import subprocess
 import time
 
 import pyarrow.parquet as pq
@@ -15,7 +14,8 @@ from macrec_core.catalog import image_trials
 from macrec_core.catalog.image_collection import collect_images
 from macrec_core.catalog.image_counts import Pace
 from macrec_core.catalog.image_shards import ItemImages, image_parts, pictured_items
-from macrec_core.catalog.image_trials import folder_content, trials_folder
+from macrec_core.catalog.image_trials import claimed_trials, folder_content, search_key
+from macrec_core.catalog.scratch import Scratch
 from macrec_core.errors import MacrecError
 from macrec_core.progress import Silent
 from macrec_core.schemas import IMAGE_FAILURES, IMAGES, RAW_IMAGES
@@ -227,25 +227,42 @@ def test_an_image_damaged_in_the_scratch_folder_is_named(collect, tmp_path):
         collect(urls, Shop(0))
 
 
-def test_trials_are_kept_apart_by_all_that_they_depend_on(tmp_path):
+def test_searches_are_kept_apart_by_all_that_they_depend_on():
     urls = {"B0": ["x", "y"], "B1": []}
 
-    def folder(urls=urls, content="", **changes):
-        return trials_folder(tmp_path, urls, PARAMS.model_copy(update=changes), content)
+    def key(urls=urls, content="", **changes):
+        return search_key(urls, PARAMS.model_copy(update=changes), content)
 
-    assert folder() == folder({"B1": [], "B0": ["x", "y"]})
-    assert folder() == folder(concurrency=1, per_host=1, timeout_s=9.0, max_failure_rate=0.9)
-    assert folder() == folder(shard_mb=7)
+    assert key() == key({"B1": [], "B0": ["x", "y"]})
+    assert key() == key(concurrency=1, per_host=1, timeout_s=9.0, max_failure_rate=0.9)
+    assert key() == key(shard_mb=7)
     others = [
-        folder({"B0": ["y", "x"], "B1": []}),
-        folder({"B0": ["x"], "B1": ["y"]}),
-        folder({"B0": ["x", "y"], "B2": []}),
-        folder(content="other"),
-        folder(max_side=32),
-        folder(max_pixels=9),
-        folder(jpeg_quality=80),
+        key({"B0": ["y", "x"], "B1": []}),
+        key({"B0": ["x"], "B1": ["y"]}),
+        key({"B0": ["x", "y"], "B2": []}),
+        key(content="other"),
+        key(max_side=32),
+        key(max_pixels=9),
+        key(jpeg_quality=80),
     ]
-    assert len({folder(), *others}) == 8
+    assert len({key(), *others}) == 8
+
+
+def test_a_search_is_one_runs_own_and_goes_when_all_went_well(tmp_path):
+    with pytest.raises(KeyboardInterrupt), Scratch(tmp_path) as first:
+        folder = claimed_trials(first, "a search")
+        folder.mkdir()
+        assert claimed_trials(first, "a search") == folder
+        with Scratch(tmp_path) as second:
+            assert claimed_trials(second, "another search") != folder
+            with pytest.raises(MacrecError, match=r"^a search: is being downloaded by process"):
+                claimed_trials(second, "a search")
+        raise KeyboardInterrupt
+    assert folder.is_dir()
+    with Scratch(tmp_path) as third:
+        assert claimed_trials(third, "a search") == folder
+        assert folder.is_dir()
+    assert not folder.exists()
 
 
 def test_a_changed_picture_in_a_local_folder_is_noticed(tmp_path):
@@ -346,19 +363,9 @@ def test_a_lost_part_and_parts_out_of_order_are_named(collect):
 
 
 @pytest.fixture
-def small_disk(tmp_path):
-    """A disk of 2 MiB, if this machine lets us make one."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)]
-    try:
-        made = subprocess.run(command, capture_output=True, check=False)
-    except FileNotFoundError:
-        pytest.skip("no mount program")
-    if made.returncode:
-        pytest.skip(f"cannot mount a tmpfs: {made.stderr.decode().strip()}")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+def small_disk(disk_of):
+    """A folder that holds 2 MiB."""
+    return disk_of("2m")
 
 
 def test_a_full_scratch_disk_is_named_and_loses_nothing(collect, small_disk, tmp_path):

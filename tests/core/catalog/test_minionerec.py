@@ -15,6 +15,7 @@ from macrec_core.catalog.catalogue import build_catalogue
 from macrec_core.catalog.image_shards import ItemImages
 from macrec_core.catalog.minionerec import rebuilt_sequences
 from macrec_core.catalog.raw import Places, write_raw
+from macrec_core.catalog.scratch import Scratch
 from macrec_core.errors import MacrecError
 from macrec_core.params.data import FilterParams, MiniOneRecSource
 
@@ -57,7 +58,7 @@ def gather(tmp_path, image_params):
             source="minionerec", folder="tools", item_file="Tools.item.json",
             row_files=list(row_files),
         )  # fmt: skip
-        places = Places(data_root=tmp_path, scratch=tmp_path / "scratch", folder=None)
+        places = Places(data_root=tmp_path, scratch=Scratch(tmp_path / "scratch"), folder=None)
         write_raw(raw, spec, image_params, places, network=LOOPBACK, with_images=False)
         return raw
 
@@ -177,7 +178,7 @@ def test_real_rows_of_industrial_come_out_exactly(tmp_path, shared_data, image_p
     )  # fmt: skip
     raw = tmp_path / "raw"
     raw.mkdir()
-    places = Places(data_root=shared_data, scratch=tmp_path, folder=None)
+    places = Places(data_root=shared_data, scratch=Scratch(tmp_path), folder=None)
     write_raw(raw, spec, image_params, places, network=LOOPBACK, with_images=False)
     found = build_catalogue(raw, ["text", "collab"], FILTER)
     counted = {name: found.metrics[name] for name in (

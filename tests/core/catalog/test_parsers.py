@@ -16,6 +16,7 @@ from macrec_core.catalog.cleaning import clean_categories, clean_text
 from macrec_core.catalog.descriptions import read_descriptions
 from macrec_core.catalog.ratings import read_ratings
 from macrec_core.catalog.raw import Places, write_raw
+from macrec_core.catalog.scratch import Scratch
 from macrec_core.errors import MacrecError
 from macrec_core.params.data import AmazonSource, FilterParams
 
@@ -208,8 +209,9 @@ def test_a_key_like_a_path_names_no_file(tmp_path, release, image_params):
     source = AmazonSource(
         source="amazon", layout="amazon2018", category="Toys", bases=["release"], sha256={}
     )
-    places = Places(data_root=tmp_path, scratch=scratch, folder=None)
-    write_raw(raw, source, image_params, places, network=LOOPBACK, with_images=True)
+    with Scratch(scratch) as held:
+        places = Places(data_root=tmp_path, scratch=held, folder=None)
+        write_raw(raw, source, image_params, places, network=LOOPBACK, with_images=True)
     built = build_catalogue(raw, ["text", "image"], FilterParams(k_core=5, max_bad_lines=0))
     assert hostile in built.items.column("item_key").to_pylist()
     assert outside() == before

@@ -20,6 +20,7 @@ from macrec_core.catalog.published import (
     read_sequences,
 )
 from macrec_core.catalog.raw import Places, write_raw
+from macrec_core.catalog.scratch import Scratch
 from macrec_core.errors import MacrecError
 from macrec_core.params.data import FilterParams, PublishedSource
 
@@ -48,7 +49,7 @@ def folder(tmp_path):
 def gather(tmp_path, folder, images, **changes):
     raw = tmp_path / "raw"
     raw.mkdir()
-    places = Places(data_root=folder.parent, scratch=tmp_path / "scratch", folder=None)
+    places = Places(data_root=folder.parent, scratch=Scratch(tmp_path / "scratch"), folder=None)
     return raw, write_raw(
         raw, source(**changes), images, places, network=LOOPBACK, with_images=True
     )
@@ -251,7 +252,7 @@ def test_real_instruments_come_out_exactly(tmp_path, shared_data, image_params):
             "image": "Instruments.index_vitemb.mql4grec.json.gz",
         },
     )
-    places = Places(data_root=shared_data, scratch=tmp_path, folder=None)
+    places = Places(data_root=shared_data, scratch=Scratch(tmp_path), folder=None)
     write_raw(tmp_path, spec, image_params, places, network=LOOPBACK, with_images=True)
     catalogue = build_catalogue(tmp_path, ["text", "image"], FILTER)
     path = shared_data / "instruments" / "Instruments.inter.json.gz"
