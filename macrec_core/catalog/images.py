@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import threading
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +14,11 @@ from macrec_core.params.data import ImageParams
 
 # What shops publish. Pillow knows more, among them formats that start other programs.
 _FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF")
+
+# Of larger ones only one is decoded at a time: several copies of it are in memory meanwhile, some
+# hundred MB at 40 million pixels.
+_LARGE = 1 << 22  # pixels
+_large = threading.Lock()
 
 # A JPEG of more bytes than its pixels and these holds something else: thumbnails, profiles, junk.
 _HEADERS = 1 << 16
@@ -54,12 +61,13 @@ def decode_image(data: bytes, params: ImageParams) -> DecodedImage:
             fits = max(image.size) <= params.max_side
             if not fits:
                 image.draft(None, (2 * params.max_side, 2 * params.max_side))
-            image.load()
-            lean = len(data) <= 3 * image.width * image.height + _HEADERS
-            if image.format == "JPEG" and image.mode == "RGB" and fits and lean:
-                return DecodedImage(image.width, image.height, data)
-            picture = _rgb(image)
-            picture.thumbnail((params.max_side, params.max_side), Image.Resampling.LANCZOS)
+            with _large if image.width * image.height > _LARGE else nullcontext():
+                image.load()
+                lean = len(data) <= 3 * image.width * image.height + _HEADERS
+                if image.format == "JPEG" and image.mode == "RGB" and fits and lean:
+                    return DecodedImage(image.width, image.height, data)
+                picture = _rgb(image)
+                picture.thumbnail((params.max_side, params.max_side), Image.Resampling.LANCZOS)
             packed = io.BytesIO()
             picture.save(packed, "JPEG", quality=params.jpeg_quality)
             return DecodedImage(picture.width, picture.height, packed.getvalue())

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import io
 import resource
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from macrec_core.catalog import images
 from macrec_core.catalog.images import ImageError, decode_image
 from macrec_core.params.data import ImageParams
 
@@ -156,3 +159,24 @@ def test_damaged_image_never_gives_another_error(kind, changes, cut):
     except ImageError:
         return
     pixel(decoded)
+
+
+@pytest.mark.parametrize(("side", "at_once"), [(40, 1), (20, 3)])
+def test_large_images_are_decoded_one_at_a_time(image_params, monkeypatch, side, at_once):
+    monkeypatch.setattr(images, "_LARGE", 30 * 30)
+    plain, inside, most = images._rgb, [], []
+
+    def slow(image):
+        inside.append(1)
+        most.append(len(inside))
+        time.sleep(0.2)
+        inside.pop()
+        return plain(image)
+
+    monkeypatch.setattr(images, "_rgb", slow)
+    packed = io.BytesIO()
+    Image.new("RGBA", (side, side)).save(packed, "PNG")
+    with ThreadPoolExecutor(3) as pool:
+        found = list(pool.map(lambda _: decode_image(packed.getvalue(), image_params), range(3)))
+    assert [one.width for one in found] == [side] * 3
+    assert max(most) == at_once
