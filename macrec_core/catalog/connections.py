@@ -124,11 +124,11 @@ class Connections:
                 raise
 
 
-def allowed_url(url: str, params: NetworkParams) -> httpx.URL:
-    """A parsed http or https URL of an allowed host.
+def parsed_url(url: str) -> httpx.URL:
+    """A parsed http or https URL that names a host, and nobody at it.
 
     Raises:
-        RefusedError: any other URL.
+        RefusedError: `bad_url`, for any other.
     """
     try:
         parsed = httpx.URL(url)
@@ -139,15 +139,29 @@ def allowed_url(url: str, params: NetworkParams) -> httpx.URL:
         raise RefusedError("bad_url", f"{url!r} is no http or https URL that names a host")
     if parsed.userinfo:
         raise RefusedError("bad_url", f"{url!r} carries a user's name; leave it out")
-    host = parsed.raw_host.decode("ascii").lower().rstrip(".")
-    if any(len(label) > _LABEL for label in host.split(".")):
+    if any(len(label) > _LABEL for label in _host(parsed).split(".")):
         raise RefusedError("bad_url", f"{url!r} names a host with a part of over {_LABEL} letters")
+    return parsed
+
+
+def allowed_url(url: str, params: NetworkParams) -> httpx.URL:
+    """The same, of an allowed host.
+
+    Raises:
+        RefusedError: `bad_url` or `forbidden_host`.
+    """
+    parsed = parsed_url(url)
+    host = _host(parsed)
     if not any(_is_allowed(host, rule) for rule in params.allowed_hosts):
         raise RefusedError(
             "forbidden_host",
             f"host {host!r} is not in network.allowed_hosts; add it if you trust it",
         )
     return parsed
+
+
+def _host(url: httpx.URL) -> str:
+    return url.raw_host.decode("ascii").lower().rstrip(".")
 
 
 def _is_allowed(host: str, rule: str) -> bool:

@@ -7,10 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
-from urllib.parse import urlsplit
 
-import httpx
-
+from macrec_core.catalog.connections import RefusedError, parsed_url
 from macrec_core.catalog.image_trials import folder_content
 from macrec_core.catalog.images import ImageError
 from macrec_core.errors import MacrecError
@@ -98,7 +96,10 @@ class LocalBase:
 
     def load_image(self, url: str) -> bytes:
         """The file under `images/` that has the URL's last path component as its name."""
-        name = checked_url(url).path.rsplit("/", 1)[-1]
+        try:
+            name = parsed_url(url).path.rsplit("/", 1)[-1]
+        except RefusedError as error:
+            raise ImageError(error.cause) from error
         if name in ("", ".", "..") or "\\" in name or "\0" in name:
             raise ImageError("bad_url")
         try:
@@ -163,19 +164,3 @@ class Mirrors:
 def is_url(text: str) -> bool:
     """Whether a base is a URL rather than a folder."""
     return "://" in text
-
-
-def checked_url(url: str) -> httpx.URL:
-    """A parsed URL that is http or https and names a host.
-
-    Raises:
-        ImageError: `bad_url`, for any other.
-    """
-    try:
-        parsed = httpx.URL(url)
-        urlsplit(url)
-    except (httpx.InvalidURL, ValueError, TypeError) as error:
-        raise ImageError("bad_url") from error
-    if parsed.scheme not in ("http", "https") or not parsed.host:
-        raise ImageError("bad_url")
-    return parsed

@@ -217,15 +217,6 @@ def test_a_key_like_a_path_names_no_file(tmp_path, release, image_params):
     assert outside() == before
 
 
-def test_a_line_without_end_is_refused_before_it_fills_the_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr("macrec_core.catalog.metadata._LONGEST_LINE", 100)
-    whole = b'{"asin": "k"}'.ljust(99) + b"\n"
-    assert texts_of(metadata(tmp_path / "m.gz", [whole * 3]))[1].duplicates == 2
-    path = metadata(tmp_path / "m.gz", [whole + b"[" * 1000])
-    with pytest.raises(MacrecError, match=r"m\.gz: line 2 has more than 100 bytes"):
-        texts_of(path)
-
-
 def plain_metadata(data):
     """Item key to record, numbers of bad lines and number of repeated records."""
     records, bad, repeated = {}, [], 0
