@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 import httpx
 
-from macrec_core.catalog.connections import Connections, RefusedError
+from macrec_core.catalog.connections import Connections, RefusedError, allowed_url
 from macrec_core.catalog.images import ImageError
 from macrec_core.catalog.partial import PartialFile
+from macrec_core.catalog.reachability import Reachability
 from macrec_core.catalog.retries import PassingError, check_status, with_retries
 from macrec_core.catalog.scratch import Scratch
 from macrec_core.catalog.source import Fetched, FetchError, FileCheck
@@ -65,6 +66,7 @@ class HttpBase:
         self._params = params
         self._images = images
         self._copies: dict[str, PartialFile] = {}
+        self._hosts = Reachability()
 
     def fetch(self, relative: str, check: FileCheck) -> Fetched:
         """Stream a file into the scratch folder, or finish or confirm what lies there.
@@ -105,11 +107,18 @@ class HttpBase:
 
         Raises:
             ImageError: with the cause.
+            MacrecError: the host no longer answers; see `Reachability`.
         """
         limits = self._images
         assert limits is not None  # given wherever images are wanted
         try:
-            return with_retries(
+            host = allowed_url(url, self._params).host
+        except RefusedError as error:
+            raise ImageError(error.cause) from error
+        if self._hosts.is_gone(host):
+            raise ImageError("host_gone")
+        try:
+            data = with_retries(
                 # There are many images, and failures are counted and listed in the end.
                 lambda: self._image(url, limits),
                 url,
@@ -117,8 +126,14 @@ class HttpBase:
                 lambda: 0,
                 logging.DEBUG,
             )
-        except (PassingError, RefusedError, httpx.HTTPError) as error:
+        except httpx.TransportError as error:
+            self._hosts.silent(host, _reason(error))
             raise ImageError(_cause(error)) from error
+        except (PassingError, RefusedError, httpx.HTTPError) as error:
+            self._hosts.answered(host)
+            raise ImageError(_cause(error)) from error
+        self._hosts.answered(host)
+        return data
 
     def images_key(self) -> str:
         """Nothing: behind a URL the same image is expected as long as a download is continued."""

@@ -704,3 +704,56 @@ def test_a_folder_that_is_not_there_is_passed_over(gather, expected, server):
     assert bytes_of(gather("nowhere", server.url)[0]) == expected
     with pytest.raises(MacrecError, match="nowhere: is no folder"):
         gather("nowhere", target="other")
+
+
+# ------------------------------------------------------------------------ hosts that are gone
+
+
+def silence(handler, data):
+    handler.close_connection = True  # and not a byte
+
+
+def tries_for_images(base, names):
+    """The cause of each image, empty where it came."""
+    causes = []
+    for name in names:
+        try:
+            base.load_image(name)
+        except ImageError as error:
+            causes.append(str(error))
+        else:
+            causes.append("")
+    return causes
+
+
+def test_a_host_that_never_answers_is_given_up(tmp_path, server):
+    names = [f"{server.url}/images/{number}.jpg" for number in range(6)]
+    for number in range(6):
+        server.always[f"/images/{number}.jpg"] = silence
+    twice = network(attempts=2)
+    with connected(server, tmp_path, twice) as base:
+        causes = tries_for_images(base, names)
+    assert causes == ["connection"] * 3 + ["host_gone"] * 3
+    asked = [len(server.ranges(f"/images/{number}.jpg")) for number in range(6)]
+    assert asked == [2, 2, 2, 0, 0, 0]
+
+
+def test_a_host_that_no_longer_answers_ends_the_run(tmp_path, server):
+    names = [f"{server.url}/images/{number}.jpg" for number in range(3)]
+    for number in range(3):
+        server.always[f"/images/{number}.jpg"] = silence
+    with connected(server, tmp_path, network(attempts=1)) as base:
+        base.load_image(f"{server.url}/images/B0.jpg")
+        assert tries_for_images(base, names[:2]) == ["connection"] * 2
+        with pytest.raises(MacrecError, match=r"^127\.0\.0\.1: answered before.*run again"):
+            base.load_image(names[2])
+
+
+@pytest.mark.parametrize("answer", [status(500), status(404)])
+def test_any_answer_is_a_sign_of_life(tmp_path, server, answer):
+    server.always["/images/silent.jpg"] = silence
+    server.always["/images/other.jpg"] = answer
+    silent, other = (f"{server.url}/images/{name}.jpg" for name in ("silent", "other"))
+    with connected(server, tmp_path, network(attempts=1)) as base:
+        causes = tries_for_images(base, [silent, silent, other, silent, silent, other])
+    assert "host_gone" not in causes and causes.count("connection") == 4
