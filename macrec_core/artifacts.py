@@ -254,7 +254,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 def remove_leftovers(path: Path) -> None:
-    """Clear up after killed runs of `atomic_folder` or `atomic_path`; none may be under way.
+    """Clear up after killed runs of `atomic_folder(path)`; no run may be under way.
 
     A folder that was about to be replaced comes back.
     """
@@ -263,10 +263,7 @@ def remove_leftovers(path: Path) -> None:
             older.replace(path)
             break
     for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
-        if leftover.is_dir():
-            shutil.rmtree(leftover, ignore_errors=True)
-        else:
-            leftover.unlink(missing_ok=True)
+        shutil.rmtree(leftover, ignore_errors=True)
 
 
 def write_json(path: Path, value: object) -> None:

@@ -25,7 +25,7 @@ def main(
     params_file: ParamsFile = DEFAULT_PARAMS,
 ) -> None:
     """Filter raw data: k-core, chronological order, leave-one-out split."""
-    from macrec_core.artifacts import remove_leftovers, write_artifact, write_json
+    from macrec_core.artifacts import write_artifact, write_json
     from macrec_core.catalog.catalogue import build_catalogue
     from macrec_core.catalog.manifest import source_kind
     from macrec_core.params.loading import load_params
@@ -38,8 +38,6 @@ def main(
             f"--dataset={dataset}: {raw} was made from source '{source_kind(raw)}', the params say "
             f"'{spec.source if spec else 'nothing'}'; run download for this dataset"
         )
-    for output in (items, images, users, interactions, metrics):
-        remove_leftovers(output)  # images alone may be gigabytes
     catalogue = build_catalogue(raw, params.modalities, params.filter)
     info = {"dataset": dataset, "source": spec.source}
     write_artifact(items, catalogue.items, ITEMS, info)

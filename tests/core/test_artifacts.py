@@ -552,12 +552,3 @@ def test_a_full_disk_is_told_and_leaves_the_old_file_whole_and_nothing_else(smal
 def test_other_errors_of_the_disk_are_not_called_a_full_one(tmp_path):
     with pytest.raises(FileNotFoundError), atomic_path(tmp_path / "x"):
         (tmp_path / "none").read_bytes()
-
-
-def test_what_a_killed_write_left_is_cleared_up(tmp_path):
-    path, other = tmp_path / "x.json", tmp_path / ".y.json.a.tmp"
-    write_json(path, {})
-    for leftover in (tmp_path / ".x.json.abc.tmp", other):
-        leftover.write_bytes(b"half")
-    remove_leftovers(path)
-    assert {file.name for file in tmp_path.iterdir()} == {path.name, other.name}
