@@ -11,6 +11,7 @@ import errno
 import glob
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from safetensors import SafetensorError
 
 from macrec_core.contracts import KeyOrder, cast_table, check_names, check_values
 from macrec_core.contracts import check_same_items as check_same_items
@@ -201,12 +203,19 @@ def full_disk_named(path: Path) -> Iterator[None]:
     """
     try:
         yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+    except (OSError, SafetensorError) as error:
+        if _system_error(error) not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise FullDiskError(
             f"{path}: cannot be written ({error}); free some space on its disk and run again"
         ) from error
+
+
+def _system_error(error: OSError | SafetensorError) -> int | None:
+    if isinstance(error, OSError):
+        return error.errno
+    found = re.search(r"os error (\d+)", str(error))  # safetensors has it in words only
+    return int(found[1]) if found else None
 
 
 @contextmanager

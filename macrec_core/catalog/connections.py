@@ -125,22 +125,18 @@ class Connections:
 
 
 def parsed_url(url: str) -> httpx.URL:
-    """A parsed http or https URL that names a host, and nobody at it.
+    """A parsed http or https URL that names a host.
 
     Raises:
         RefusedError: `bad_url`, for any other.
     """
     try:
         parsed = httpx.URL(url)
-        _ = urlsplit(url).port  # stricter about brackets and ports
+        urlsplit(url)  # stricter about brackets
     except (httpx.InvalidURL, ValueError, TypeError) as error:
         raise RefusedError("bad_url", f"{url!r} is no URL ({error})") from error
-    if parsed.scheme not in ("http", "https") or not parsed.host:
+    if parsed.scheme not in ("http", "https") or not parsed.raw_host:
         raise RefusedError("bad_url", f"{url!r} is no http or https URL that names a host")
-    if parsed.userinfo:
-        raise RefusedError("bad_url", f"{url!r} carries a user's name; leave it out")
-    if any(len(label) > _LABEL for label in _host(parsed).split(".")):
-        raise RefusedError("bad_url", f"{url!r} names a host with a part of over {_LABEL} letters")
     return parsed
 
 
@@ -151,7 +147,15 @@ def allowed_url(url: str, params: NetworkParams) -> httpx.URL:
         RefusedError: `bad_url` or `forbidden_host`.
     """
     parsed = parsed_url(url)
-    host = _host(parsed)
+    try:
+        _ = urlsplit(url).port  # stricter about ports
+    except ValueError as error:
+        raise RefusedError("bad_url", f"{url!r} is no URL ({error})") from error
+    if parsed.userinfo:
+        raise RefusedError("bad_url", f"{url!r} carries a user's name; leave it out")
+    host = host_of(parsed)
+    if any(len(label) > _LABEL for label in host.split(".")):
+        raise RefusedError("bad_url", f"{url!r} names a host with a part of over {_LABEL} letters")
     if not any(_is_allowed(host, rule) for rule in params.allowed_hosts):
         raise RefusedError(
             "forbidden_host",
@@ -160,7 +164,8 @@ def allowed_url(url: str, params: NetworkParams) -> httpx.URL:
     return parsed
 
 
-def _host(url: httpx.URL) -> str:
+def host_of(url: httpx.URL) -> str:
+    """Its host as rules and resolvers write it; an international name encoded."""
     return url.raw_host.decode("ascii").lower().rstrip(".")
 
 

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 
 import httpx
 
-from macrec_core.catalog.connections import Connections, RefusedError, allowed_url
+from macrec_core.catalog.connections import Connections, RefusedError, host_of
 from macrec_core.catalog.images import ImageError
 from macrec_core.catalog.partial import PartialFile
 from macrec_core.catalog.reachability import Reachability
 from macrec_core.catalog.retries import PassingError, check_status, with_retries
 from macrec_core.catalog.scratch import Scratch
 from macrec_core.catalog.source import Fetched, FetchError, FileCheck
-from macrec_core.errors import MacrecError
+from macrec_core.errors import FullDiskError, MacrecError
 from macrec_core.params.network import NetworkParams
 
 log = logging.getLogger(__name__)
@@ -90,9 +90,10 @@ class HttpBase:
                 f"{url}: cannot be fetched ({_reason(error)}); check the address, or run again "
                 "to continue",
             ) from error
-        except OSError as error:
+        except (OSError, FullDiskError) as error:
+            reason = error.__cause__ if isinstance(error, FullDiskError) else error
             raise MacrecError(
-                f"{self._scratch.folder}: cannot be written ({error}); free some space, or set "
+                f"{self._scratch.folder}: cannot be written ({reason}); free some space, or set "
                 "MACREC_SCRATCH to a folder with more, and run again to continue"
             ) from error
         try:
@@ -107,18 +108,12 @@ class HttpBase:
 
         Raises:
             ImageError: with the cause.
-            MacrecError: the host no longer answers; see `Reachability`.
+            MacrecError: a host cannot be reached; see `Reachability`.
         """
         limits = self._images
         assert limits is not None  # given wherever images are wanted
         try:
-            host = allowed_url(url, self._params).host
-        except RefusedError as error:
-            raise ImageError(error.cause) from error
-        if self._hosts.is_gone(host):
-            raise ImageError("host_gone")
-        try:
-            data = with_retries(
+            return with_retries(
                 # There are many images, and failures are counted and listed in the end.
                 lambda: self._image(url, limits),
                 url,
@@ -126,14 +121,12 @@ class HttpBase:
                 lambda: 0,
                 logging.DEBUG,
             )
-        except httpx.TransportError as error:
-            self._hosts.silent(host, _reason(error))
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            # Not of the URL: it may have led on to another host.
+            self._hosts.not_reached(host_of(error.request.url), _reason(error))
             raise ImageError(_cause(error)) from error
         except (PassingError, RefusedError, httpx.HTTPError) as error:
-            self._hosts.answered(host)
             raise ImageError(_cause(error)) from error
-        self._hosts.answered(host)
-        return data
 
     def images_key(self) -> str:
         """Nothing: behind a URL the same image is expected as long as a download is continued."""
@@ -195,6 +188,7 @@ class HttpBase:
 
     def _image(self, url: str, limits: ImageLimits) -> bytes:
         with self._connections.answer(url, limits.timeout_s) as answer:
+            self._hosts.reached(host_of(answer.url))
             check_status(answer, self._params, (200,))
             _check_encoding(answer, packed=False)
             _length(answer)  # without one, a cut image would pass for a broken one

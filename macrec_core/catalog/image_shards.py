@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from macrec_core.artifacts import artifact_writer, read_chunks, read_json
-from macrec_core.catalog.image_trials import TrialBlocks, disk_errors_named
+from macrec_core.catalog.image_trials import TrialBlocks
 from macrec_core.contracts import KeyOrder
 from macrec_core.errors import MacrecError
 from macrec_core.progress import Progress
@@ -64,7 +64,7 @@ def write_failures(blocks: TrialBlocks, raw: Path) -> None:
         MacrecError: a block is missing or broken, or the disk is full.
     """
     path = raw / "image_failures.parquet"
-    with disk_errors_named(path), artifact_writer(path, IMAGE_FAILURES) as writer:
+    with artifact_writer(path, IMAGE_FAILURES) as writer:
         for start in blocks.starts:
             trials = blocks.read(start, IMAGE_FAILURES.schema.names)
             failed = trials.filter(pc.not_equal(trials.column("cause"), ""))
@@ -131,7 +131,6 @@ class ItemImages:
         """
         path.parent.mkdir(parents=True, exist_ok=True)
         with (
-            disk_errors_named(path),
             tempfile.TemporaryFile(dir=path.parent) as spool,
             artifact_writer(path, IMAGES, info) as writer,
         ):
@@ -203,6 +202,6 @@ def _numbered(tables: Iterable[pa.Table], limit: int) -> Iterator[tuple[int, pa.
 
 
 def _write_part(path: Path, tables: Iterable[pa.Table]) -> None:
-    with disk_errors_named(path), artifact_writer(path, RAW_IMAGES) as writer:
+    with artifact_writer(path, RAW_IMAGES) as writer:
         for table in tables:
             writer.write(table)

@@ -165,13 +165,13 @@ def claimed_trials(scratch: Scratch, search: str) -> Path:
     Raises:
         MacrecError: another run makes the same search.
     """
-    folder = scratch.path(search)
+    folder = scratch.folder / search
     scratch.claim(search, lambda: shutil.rmtree(folder, ignore_errors=True))
     return folder
 
 
 def search_key(urls: Mapping[str, Sequence[str]], params: ImageParams, content: str) -> str:
-    """A text that differs wherever an earlier search's outcomes must not be used.
+    """A name that differs wherever an earlier search's outcomes must not be used.
 
     Args:
         urls: item key to URLs.
@@ -183,7 +183,7 @@ def search_key(urls: Mapping[str, Sequence[str]], params: ImageParams, content: 
     digest = hashlib.sha256(json.dumps([shaping, code, content]).encode())
     for key in sorted(urls):
         digest.update(json.dumps([key, *urls[key]]).encode() + b"\n")
-    return f"images of search {digest.hexdigest()}"
+    return f"images-{digest.hexdigest()[:32]}"
 
 
 def folder_content(folder: Path) -> str:

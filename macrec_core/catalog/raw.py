@@ -126,7 +126,8 @@ def _sample(
     parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=parent) as name, Scratch(Path(name)) as scratch:
         folder = Path(name)
-        write_sample(folder, spec, progress)
+        with full_disk_named(parent):
+            write_sample(folder, spec, progress)
         release = Release("amazon2018", CATEGORY)
         category = Category(LocalBase(folder, "sample"), release, network, {})
         contents = gather_amazon(category, target, images, scratch, progress)

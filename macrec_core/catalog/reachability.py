@@ -1,4 +1,4 @@
-"""Which hosts still answer, so that a dead one costs minutes and not days."""
+"""Which hosts can be reached, so that a dead one costs minutes and not days."""
 
 from __future__ import annotations
 
@@ -7,44 +7,39 @@ from collections import Counter
 
 from macrec_core.errors import MacrecError
 
-# Images of a host that in a row had no answer, each after all its tries: then it is gone.
+# Images in a row for which a host could not be reached, each after all its tries.
 _GONE_AFTER = 3
 
 
 class Reachability:
-    """What became of the requests to each host; used from many threads.
+    """Ends a run whose images lie behind a host that cannot be reached; for many threads.
 
-    A host that never answered is given up, and its images count as missing. One that did answer
-    before ends the run: its images are there, and a later run gets them.
+    Only a connection that does not come about counts: it says something about the host, whereas
+    an answer that breaks off may be the fault of one image. Nothing is concluded about the
+    images, which may well be there.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._silent: Counter[str] = Counter()
-        self._answered: set[str] = set()
+        self._failed: Counter[str] = Counter()
 
-    def is_gone(self, host: str) -> bool:
-        """Whether asking the host is no use."""
+    def reached(self, host: str) -> None:
+        """The host answered, whatever it said."""
         with self._lock:
-            return self._silent[host] >= _GONE_AFTER
+            self._failed[host] = 0
 
-    def answered(self, host: str) -> None:
-        """The host gave an answer, be it a refusal."""
-        with self._lock:
-            self._silent[host] = 0
-            self._answered.add(host)
-
-    def silent(self, host: str, reason: str) -> None:
-        """The host gave none, however often it was asked.
+    def not_reached(self, host: str, reason: str) -> None:
+        """All tries for an image found no connection.
 
         Raises:
-            MacrecError: it had answered before, and now is gone.
+            MacrecError: that was so for several images in a row.
         """
         with self._lock:
-            self._silent[host] += 1
-            gone = self._silent[host] >= _GONE_AFTER
-        if gone and host in self._answered:
+            self._failed[host] += 1
+            failed = self._failed[host]
+        if failed >= _GONE_AFTER:
             raise MacrecError(
-                f"{host}: answered before, and now has not for {_GONE_AFTER} images in a row "
-                f"({reason}); see whether the network is up, and run again to continue"
+                f"{host}: cannot be reached ({reason}), tried for {failed} images in a row; run "
+                "again to continue when it can, or take it from network.allowed_hosts, so that "
+                "its images count as missing"
             )

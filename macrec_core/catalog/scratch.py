@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -9,6 +10,8 @@ from types import TracebackType
 from typing import Self
 
 from macrec_core.catalog.locking import exclusive, lock_file
+
+log = logging.getLogger(__name__)
 
 
 class Scratch:
@@ -38,8 +41,11 @@ class Scratch:
     ) -> None:
         with self._locks:
             if error is None:
-                for remove in self._removals.values():
-                    remove()
+                for key, remove in self._removals.items():
+                    try:
+                        remove()
+                    except OSError as failure:  # all that was wanted is there
+                        log.warning("%s: its copy stays in %s (%s)", key, self.folder, failure)
 
     def path(self, key: str) -> Path:
         """Where what a key names, such as a URL, is kept; nobody else's before `claim`."""

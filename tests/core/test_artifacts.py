@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.numpy import save_file
 
 from macrec_core import artifacts
 from macrec_core.artifacts import (
@@ -552,3 +553,14 @@ def test_a_full_disk_is_told_and_leaves_the_old_file_whole_and_nothing_else(smal
 def test_other_errors_of_the_disk_are_not_called_a_full_one(tmp_path):
     with pytest.raises(FileNotFoundError), atomic_path(tmp_path / "x"):
         (tmp_path / "none").read_bytes()
+
+
+@pytest.mark.parametrize("atomic", [atomic_path, atomic_folder])
+def test_a_full_disk_is_told_of_weights_too(small_disk, atomic):
+    weights = {"w": np.ones(100_000, np.float32)}
+    with (
+        pytest.raises(MacrecError, match=r"model: cannot be written \(.*free some space"),
+        atomic(small_disk / "model") as temporary,
+    ):
+        save_file(weights, temporary / "w" if temporary.is_dir() else temporary)
+    assert [file for file in small_disk.iterdir() if file.name == "model"] == []

@@ -70,7 +70,7 @@ def network(**changes):
 
 
 def left_in(scratch):
-    """Copies of files; locks stay, and the stage removes what was found of images."""
+    """Copies of files; locks stay, and what a failed run found of images."""
     names = (path.name for path in scratch.iterdir())
     return sorted(name for name in names if name != "locks" and not name.startswith("images-"))
 
@@ -708,17 +708,15 @@ def test_a_folder_that_is_not_there_is_passed_over(gather, expected, server):
 
 # ------------------------------------------------------------------------ hosts that are gone
 
-
-def silence(handler, data):
-    handler.close_connection = True  # and not a byte
+NOBODY = "http://127.0.0.1:1/x.jpg"
 
 
-def tries_for_images(base, names):
+def causes_of(base, *urls):
     """The cause of each image, empty where it came."""
     causes = []
-    for name in names:
+    for url in urls:
         try:
-            base.load_image(name)
+            base.load_image(url)
         except ImageError as error:
             causes.append(str(error))
         else:
@@ -726,34 +724,45 @@ def tries_for_images(base, names):
     return causes
 
 
-def test_a_host_that_never_answers_is_given_up(tmp_path, server):
-    names = [f"{server.url}/images/{number}.jpg" for number in range(6)]
-    for number in range(6):
-        server.always[f"/images/{number}.jpg"] = silence
-    twice = network(attempts=2)
-    with connected(server, tmp_path, twice) as base:
-        causes = tries_for_images(base, names)
-    assert causes == ["connection"] * 3 + ["host_gone"] * 3
-    asked = [len(server.ranges(f"/images/{number}.jpg")) for number in range(6)]
-    assert asked == [2, 2, 2, 0, 0, 0]
+def test_a_host_that_cannot_be_reached_ends_the_run(tmp_path, server):
+    with connected(server, tmp_path, network(attempts=2)) as base:
+        assert causes_of(base, NOBODY, NOBODY) == ["connection"] * 2
+        told = r"^127\.0\.0\.1: cannot be reached \(.*3 images in a row; run again to continue"
+        with pytest.raises(MacrecError, match=told):
+            base.load_image(NOBODY)
 
 
-def test_a_host_that_no_longer_answers_ends_the_run(tmp_path, server):
-    names = [f"{server.url}/images/{number}.jpg" for number in range(3)]
-    for number in range(3):
-        server.always[f"/images/{number}.jpg"] = silence
+def test_the_host_that_a_redirect_leads_to_is_the_one(tmp_path, server):
+    server.always["/images/a.jpg"] = redirect("http://localhost:1/x.jpg")
+    moved, here = (f"{server.url}/images/{name}.jpg" for name in ("a", "B0"))
     with connected(server, tmp_path, network(attempts=1)) as base:
-        base.load_image(f"{server.url}/images/B0.jpg")
-        assert tries_for_images(base, names[:2]) == ["connection"] * 2
-        with pytest.raises(MacrecError, match=r"^127\.0\.0\.1: answered before.*run again"):
-            base.load_image(names[2])
+        assert causes_of(base, moved, here, moved, here) == ["connection", "", "connection", ""]
+        with pytest.raises(MacrecError, match=r"^localhost: cannot be reached"):
+            base.load_image(moved)
 
 
-@pytest.mark.parametrize("answer", [status(500), status(404)])
+def test_an_answer_that_breaks_off_says_nothing_of_its_host(tmp_path, server):
+    def silence(handler, data):
+        handler.close_connection = True  # and not a byte
+
+    server.always["/images/a.jpg"] = silence
+    server.always["/images/b.jpg"] = cut_after(5)
+    broken = [f"{server.url}/images/{name}.jpg" for name in "ab"]
+    with connected(server, tmp_path, network(attempts=1)) as base:
+        assert set(causes_of(base, *broken * 4)) <= {"connection", "cut"}
+
+
+@pytest.mark.parametrize("answer", [status(500), status(404), None])
 def test_any_answer_is_a_sign_of_life(tmp_path, server, answer):
-    server.always["/images/silent.jpg"] = silence
-    server.always["/images/other.jpg"] = answer
-    silent, other = (f"{server.url}/images/{name}.jpg" for name in ("silent", "other"))
+    if answer:
+        server.always["/images/B0.jpg"] = answer
+    other = f"{server.url}/images/B0.jpg"
     with connected(server, tmp_path, network(attempts=1)) as base:
-        causes = tries_for_images(base, [silent, silent, other, silent, silent, other])
-    assert "host_gone" not in causes and causes.count("connection") == 4
+        causes = causes_of(base, NOBODY, NOBODY, other, NOBODY, NOBODY, other)
+    assert causes.count("connection") == 4
+
+
+@pytest.mark.parametrize("host", ["xn--0", "xn--a", "xn--ls8h"])
+def test_a_name_that_no_rule_allows_is_a_cause(tmp_path, server, host):
+    with connected(server, tmp_path) as base:
+        assert causes_of(base, f"http://{host}/a.jpg") == ["forbidden_host"]

@@ -254,7 +254,9 @@ def test_without_dropout_no_stream_is_opened(new_state, data, tiny_gr, cpu, stre
 def test_an_update_after_a_resume_is_the_one_that_would_have_been(
     new_state, data, tiny_gr, cpu, streams
 ):
-    params = tiny_gr.model_copy(update={"dropout": 0.3, "lambda_implicit": 0.2})
+    params = tiny_gr.model_copy(
+        update={"dropout": 0.3, "lambda_implicit": 0.2, "history_dropout": 0.4}
+    )
     state = new_state(params)
     for _ in range(2):
         update(state, data, torch.arange(COUNT), 0.01, params, 0, cpu)
