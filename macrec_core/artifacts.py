@@ -7,11 +7,9 @@ whole new one.
 
 from __future__ import annotations
 
-import errno
 import glob
 import json
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,11 +19,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from safetensors import SafetensorError
 
 from macrec_core.contracts import KeyOrder, cast_table, check_names, check_values
 from macrec_core.contracts import check_same_items as check_same_items
-from macrec_core.errors import FullDiskError, MacrecError
+from macrec_core.errors import MacrecError
+from macrec_core.files import full_disk_named
 from macrec_core.schemas import Contract, contract_of
 
 _NAME = b"macrec.artifact"
@@ -192,30 +190,6 @@ def artifact_info(table: pa.Table) -> dict[str, object]:
     """The facts that `write_artifact` was given."""
     info: dict[str, object] = json.loads((table.schema.metadata or {}).get(_INFO, b"{}"))
     return info
-
-
-@contextmanager
-def full_disk_named(path: Path) -> Iterator[None]:
-    """Turn a full disk, or a quota that is used up, into an error that names what was written.
-
-    Raises:
-        FullDiskError: naming file, reason and remedy.
-    """
-    try:
-        yield
-    except (OSError, SafetensorError) as error:
-        if _system_error(error) not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise FullDiskError(
-            f"{path}: cannot be written ({error}); free some space on its disk and run again"
-        ) from error
-
-
-def _system_error(error: OSError | SafetensorError) -> int | None:
-    if isinstance(error, OSError):
-        return error.errno
-    found = re.search(r"os error (\d+)", str(error))  # safetensors has it in words only
-    return int(found[1]) if found else None
 
 
 @contextmanager

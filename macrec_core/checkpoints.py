@@ -17,8 +17,8 @@ from typing import Any, BinaryIO
 
 import torch
 
-from macrec_core.artifacts import full_disk_named
 from macrec_core.errors import MacrecError
+from macrec_core.files import full_disk_named
 
 log = logging.getLogger(__name__)
 

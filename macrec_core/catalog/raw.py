@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from macrec_core.artifacts import full_disk_named
 from macrec_core.catalog.amazon import Category, gather_amazon
 from macrec_core.catalog.connections import Connections
 from macrec_core.catalog.family import gather_published
@@ -22,6 +21,7 @@ from macrec_core.catalog.sample import CATEGORY, TRUTH, write_sample
 from macrec_core.catalog.scratch import Scratch
 from macrec_core.catalog.source import Base, LocalBase, Mirrors, is_url
 from macrec_core.errors import MacrecError
+from macrec_core.files import full_disk_named
 from macrec_core.params.data import (
     AmazonSource,
     DatasetSpec,
