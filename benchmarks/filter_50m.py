@@ -88,7 +88,7 @@ def measure(path: Path, size: int, with_plain: bool) -> Measured:
     plain: list[list[tuple[str, str, int]]] = []
 
     def ours() -> None:
-        cores.append(core_of(read_ratings(path).table, described, None, _K))
+        cores.append(core_of(read_ratings(path).interactions, described, None, _K))
         peaks.append(peak_memory_mb())
 
     def plainly() -> None:
@@ -96,7 +96,7 @@ def measure(path: Path, size: int, with_plain: bool) -> Measured:
 
     if with_plain:
         took, plain_took = interleaved(ours, plainly, 1)
-        assert cores[0].table.rows() == plain[0]
+        assert cores[0].interactions.rows() == plain[0]
     else:
         took, plain_took = seconds(ours), None
     return Measured(
@@ -104,7 +104,7 @@ def measure(path: Path, size: int, with_plain: bool) -> Measured:
         plain_took,
         seconds(lambda: _scan(path)),
         peaks[0],
-        cores[0].table.height,
+        len(cores[0].interactions),
         cores[0].rounds,
     )
 

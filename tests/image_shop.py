@@ -121,7 +121,7 @@ def main(scratch, raw, items):
     urls = shop_urls(int(items))
     shop = Shop(seed=time.time_ns(), longest_s=0.02)
     with Scratch(Path(scratch)) as held:
-        trials = image_trials.claimed_trials(held, image_trials.search_key(urls, PARAMS, ""))
+        trials = image_trials.claimed_trials(held, urls, PARAMS, "")
         with atomic_folder(Path(raw)) as target:
             collect_images(urls, shop.load, PARAMS, trials, target, Announced())
 

@@ -19,7 +19,7 @@ from typing import Literal
 
 from macrec_core.catalog.amazon2023 import convert_metadata, convert_ratings, core_items
 from macrec_core.catalog.image_collection import collect_images
-from macrec_core.catalog.image_trials import claimed_trials, search_key
+from macrec_core.catalog.image_trials import claimed_trials
 from macrec_core.catalog.layouts import Release
 from macrec_core.catalog.manifest import RawContents, describe_file
 from macrec_core.catalog.metadata import (
@@ -96,8 +96,7 @@ def gather_amazon(
     reviewed, bad_lines = _core_items(category.release, fetched.path)
     urls = {key: image_urls(record) for key, record in records if key in reviewed}
     counts = _metadata_counts(records) | _review_counts(reviewed, urls, bad_lines)
-    search = search_key(urls, images, category.base.images_key())
-    trials = claimed_trials(scratch, search)
+    trials = claimed_trials(scratch, urls, images, category.base.images_key())
     counts |= collect_images(urls, category.base.load_image, images, trials, target, progress)
     log.info("%s: %s", category.release.category, counts)
     return RawContents(files, counts)

@@ -8,17 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 import pyarrow as pa
 
 from macrec_core.catalog.filtering import (
     Core,
-    keys_by_code,
     leave_one_out,
     renumbered,
     table_1,
 )
 from macrec_core.catalog.image_shards import ItemImages, image_parts
+from macrec_core.catalog.interactions import Interactions
 from macrec_core.catalog.texts import empty_texts, item_table
 from macrec_core.errors import MacrecError
 from macrec_core.params.data import FilterParams
@@ -67,12 +66,12 @@ def catalogue_of_core(
     Raises:
         MacrecError: nothing is left.
     """
-    if not core.table.height:
+    if not len(core.interactions):
         raise MacrecError(
             f"{raw}: of all interactions none is left by filter.k_core={params.k_core} "
             f"(dropped: {core.dropped | dict(dropped)}); lower it, or check the source"
         )
-    item_keys, user_keys, interactions = _numbered(core.table)
+    item_keys, user_keys, interactions = _by_user(core.interactions)
     items = item_table(_picked(texts, item_keys))
     metrics = (
         table_1(len(user_keys), len(item_keys), interactions.num_rows)
@@ -98,26 +97,17 @@ def _picked(table: pa.Table, keys: Sequence[str]) -> pa.Table:
     return table.take([row_of[key] for key in keys])
 
 
-def _numbered(core: pl.DataFrame) -> tuple[list[str], pa.Array, pa.Table]:
-    """Keys of items and users in the order of their ids, and the interactions.
+def _by_user(core: Interactions) -> tuple[list[str], pa.Array, pa.Table]:
+    """Keys of items and users in the order of their ids, and artifact INTERACTIONS.
 
     Ids by first appearance in the chronological `core`.
     """
-    users, user_codes = renumbered(core.get_column("user_key").to_physical().to_numpy())
-    items, item_codes = renumbered(core.get_column("item_key").to_physical().to_numpy())
-    # A stable sort: within a user the chronological order stays.
-    by_user = (
-        pl.DataFrame({"user": users, "item": items, "timestamp": core.get_column("timestamp")})
-        .sort("user", maintain_order=True)
-    )  # fmt: skip
-    interactions = interaction_table(
-        np.bincount(users),
-        by_user.get_column("item").to_numpy(),
-        pa.array(by_user.get_column("timestamp").to_numpy()),
-    )
-    item_keys = keys_by_code(core.get_column("item_key")).gather(item_codes)
-    user_keys = keys_by_code(core.get_column("user_key")).gather(user_codes)
-    return item_keys.to_list(), user_keys.to_arrow().cast(pa.string()), interactions
+    users, user_numbers = renumbered(core.users)
+    items, item_numbers = renumbered(core.items)
+    order = np.argsort(users, kind="stable")  # within a user the chronological order stays
+    table = interaction_table(np.bincount(users), items[order], pa.array(core.timestamps[order]))
+    user_keys = core.user_keys.gather(user_numbers).to_arrow().cast(pa.string())
+    return core.item_keys.gather(item_numbers).to_list(), user_keys, table
 
 
 def interaction_table(lengths: np.ndarray, items: np.ndarray, timestamps: pa.Array) -> pa.Table:

@@ -67,7 +67,7 @@ def _amazon(raw: Path, need_image: bool, params: FilterParams) -> Catalogue:
     ratings = read_ratings(raw / "ratings.csv")
     pictured = pictured_items(raw) if need_image else None
     # Texts of items that may survive; which ones do is known only with the keys of all metadata.
-    candidates = items_with_interactions(ratings.table, params.k_core)
+    candidates = items_with_interactions(ratings.interactions, params.k_core)
     if pictured is not None:
         candidates &= set(pictured)
     metadata = read_descriptions(raw / "metadata.json.gz", candidates)
@@ -78,7 +78,7 @@ def _amazon(raw: Path, need_image: bool, params: FilterParams) -> Catalogue:
             "filter.k_core=%d: images were fetched for items of the released %d-core only; the "
             "others are dropped and counted as without image", params.k_core, _RELEASED_CORE,
         )  # fmt: skip
-    core = core_of(ratings.table, metadata.keys, pictured, params.k_core)
+    core = core_of(ratings.interactions, metadata.keys, pictured, params.k_core)
     dropped = {
         "bad_rating_lines": ratings.bad_lines.count,
         "blank_rating_lines": ratings.blank_lines,

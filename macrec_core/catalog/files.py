@@ -12,7 +12,7 @@ from pathlib import Path
 
 from macrec_core.catalog.filtering import items_with_interactions
 from macrec_core.catalog.image_collection import collect_images
-from macrec_core.catalog.image_trials import claimed_trials, files_content, search_key
+from macrec_core.catalog.image_trials import claimed_trials, files_content
 from macrec_core.catalog.images import ImageError
 from macrec_core.catalog.manifest import RawContents, describe_file
 from macrec_core.catalog.scratch import Scratch
@@ -59,7 +59,7 @@ def gather_files(
     interactions = read_interactions(folder / source.interactions)
     items = read_items(folder / source.items, set())
     counts: dict[str, object] = {
-        "interactions": interactions.height,
+        "interactions": len(interactions),
         "items": len(items.keys),
         "repeated_items": items.duplicates,
     }
@@ -67,7 +67,7 @@ def gather_files(
         bought = items_with_interactions(interactions, 1)
         paths = image_paths(folder / source.items, bought)
         content = files_content(folder / path for listed in paths.values() for path in listed)
-        trials = claimed_trials(scratch, search_key(paths, images, content))
+        trials = claimed_trials(scratch, paths, images, content)
         load = partial(_load, folder.resolve())
         counts |= collect_images(paths, load, images, trials, target, progress)
     return RawContents(files, counts)

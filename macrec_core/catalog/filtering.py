@@ -1,4 +1,4 @@
-"""From coded interactions to sequences: duplicates, k-core, order, leave-one-out.
+"""From numbered interactions to sequences: duplicates, k-core, order, leave-one-out.
 
 The order of steps is the authors', fixed where it was undefined: known items only; one
 interaction per user and item, the earliest; chronological by (timestamp, place in the file);
@@ -14,33 +14,35 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from macrec_core.catalog.interactions import Interactions
+
 # Leave-one-out takes a user's last two interactions; one more must be left to learn from.
 MIN_SEQUENCE = 3
 
 
-def earliest_per_pair(interactions: pl.DataFrame) -> pl.DataFrame:
-    """Each user's earliest interaction with each item, by (timestamp, place in the table).
+def earliest_per_pair(interactions: Interactions) -> Interactions:
+    """Each user's earliest interaction with each item, by (timestamp, place in the file).
 
     Args:
-        interactions: columns of `ratings.coded_keys`, in file order.
+        interactions: in file order.
 
     Returns:
         The same without repeated interactions, still in file order.
     """
-    users, items = (_codes_of(interactions, name) for name in ("user_key", "item_key"))
-    pairs = (users.astype(np.uint64) << np.uint64(32)) | items
+    pairs = interactions.users.astype(np.uint64) << np.uint64(32)
+    pairs |= interactions.items.astype(np.uint64)
     ordered = np.sort(pairs)
     repeated = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
     del ordered
     # Few pairs are repeated; only their interactions are sorted.
     among = pl.Series(pairs).is_in(pl.Series(repeated).implode()).to_numpy()
     rows = np.flatnonzero(among)
-    times = interactions.get_column("timestamp").gather(rows).to_numpy()
+    times = interactions.timestamps[rows]
     order = rows[np.lexsort((rows, times, pairs[rows]))]
     later = order[1:][pairs[order[1:]] == pairs[order[:-1]]]
     kept = np.ones(len(pairs), dtype=bool)
     kept[later] = False
-    return interactions.filter(pl.Series(kept))
+    return interactions.chosen(kept)
 
 
 def k_core(
@@ -49,8 +51,8 @@ def k_core(
     """The largest set of interactions in which all users and items have enough of them.
 
     Args:
-        users: user code of each interaction, [n], counting from 0.
-        items: item code of each interaction, [n], counting from 0.
+        users: number of each interaction's user, [n], from 0.
+        items: number of each interaction's item, [n], from 0.
         min_user: interactions that each user keeps at least.
         min_item: interactions that each item keeps at least.
 
@@ -73,18 +75,18 @@ class Core:
     """Interactions that are left.
 
     Attributes:
-        table: columns of `ratings.coded_keys`, chronological.
+        interactions: chronological.
         rounds: of the k-core.
         dropped: interactions, users and items left out, by reason.
     """
 
-    table: pl.DataFrame
+    interactions: Interactions
     rounds: int
     dropped: dict[str, int]
 
 
 def core_of(
-    interactions: pl.DataFrame,
+    interactions: Interactions,
     described: Iterable[str],
     pictured: Iterable[str] | None,
     k: int,
@@ -92,7 +94,7 @@ def core_of(
     """Narrow interactions down, step by step; see the module's docstring.
 
     Args:
-        interactions: columns of `ratings.coded_keys`, in file order.
+        interactions: in file order.
         described: keys of items with metadata.
         pictured: keys of items with an image; None if they need none.
         k: of the k-core; a user keeps at least `MIN_SEQUENCE` in any case.
@@ -101,58 +103,45 @@ def core_of(
     wanted = with_metadata
     if pictured is not None:
         wanted = with_metadata & _has_item(interactions, pictured)
-    single = earliest_per_pair(interactions.filter(pl.Series(wanted)))
-    users, items = (_codes_of(single, name) for name in ("user_key", "item_key"))
+    single = earliest_per_pair(interactions.chosen(wanted))
+    users, items = single.users, single.items
     kept, rounds = k_core(users, items, max(k, MIN_SEQUENCE), k)
     described_count, known_count = int(with_metadata.sum()), int(wanted.sum())
     dropped = {
-        "interactions_without_metadata": interactions.height - described_count,
+        "interactions_without_metadata": len(interactions) - described_count,
         "interactions_without_image": described_count - known_count,
-        "repeated_interactions": known_count - single.height,
-        "interactions_outside_core": single.height - len(kept),
+        "repeated_interactions": known_count - len(single),
+        "interactions_outside_core": len(single) - len(kept),
         "users_outside_core": _num_distinct(users) - _num_distinct(users[kept]),
         "items_outside_core": _num_distinct(items) - _num_distinct(items[kept]),
     }
+    core = single.chosen(kept)
     # A stable sort: at equal times the order of the file stays.
-    table = single[kept].sort("timestamp", maintain_order=True)
-    return Core(table, rounds, dropped)
+    return Core(core.chosen(np.argsort(core.timestamps, kind="stable")), rounds, dropped)
 
 
-def items_with_interactions(interactions: pl.DataFrame, least: int) -> set[str]:
+def items_with_interactions(interactions: Interactions, least: int) -> set[str]:
     """Keys of items that occur often enough to survive a core of that many, repetitions included.
 
     Args:
-        interactions: columns of `ratings.coded_keys`.
+        interactions: of which each counts.
         least: interactions of an item.
     """
-    keys = keys_by_code(interactions.get_column("item_key"))
-    counts = np.bincount(_codes_of(interactions, "item_key"), minlength=len(keys))
+    keys = interactions.item_keys
+    counts = np.bincount(interactions.items, minlength=len(keys))
     return set(keys.filter(pl.Series(counts >= max(least, 1))))
 
 
-def keys_by_code(column: pl.Series) -> pl.Series:
-    """All keys of a coded column, in the order of their codes."""
-    kind = column.dtype
-    assert isinstance(kind, pl.Categorical)
-    return kind.categories.to_series()
-
-
-def _codes_of(interactions: pl.DataFrame, name: str) -> np.ndarray:
-    """Codes of a column, [n] uint32."""
-    return interactions.get_column(name).to_physical().to_numpy()
-
-
-def _has_item(interactions: pl.DataFrame, keys: Iterable[str]) -> np.ndarray:
+def _has_item(interactions: Interactions, keys: Iterable[str]) -> np.ndarray:
     """For each interaction whether its item is among the keys, [n] bool."""
     wanted = pl.Series(list(keys), dtype=pl.String)
-    known = keys_by_code(interactions.get_column("item_key")).is_in(wanted.implode())
-    by_code = known.fill_null(False).to_numpy()
-    by_row: np.ndarray = by_code[_codes_of(interactions, "item_key")]
+    known = interactions.item_keys.is_in(wanted.implode()).to_numpy()
+    by_row: np.ndarray = known[interactions.items]
     return by_row
 
 
-def _num_distinct(codes: np.ndarray) -> int:
-    return int(np.count_nonzero(np.bincount(codes)))
+def _num_distinct(numbers: np.ndarray) -> int:
+    return int(np.count_nonzero(np.bincount(numbers)))
 
 
 def renumbered(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

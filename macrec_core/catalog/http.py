@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import httpx
 
@@ -14,9 +15,8 @@ from macrec_core.catalog.images import ImageError
 from macrec_core.catalog.partial import PartialFile
 from macrec_core.catalog.reachability import Reachability
 from macrec_core.catalog.retries import PassingError, check_status, with_retries
-from macrec_core.catalog.scratch import Scratch
+from macrec_core.catalog.scratch import Scratch, disk_errors_named
 from macrec_core.catalog.source import Fetched, FetchError, FileCheck
-from macrec_core.errors import FullDiskError, MacrecError
 from macrec_core.params.network import NetworkParams
 
 log = logging.getLogger(__name__)
@@ -81,20 +81,16 @@ class HttpBase:
         url = f"{self._url}/{relative}"
         packed = relative.endswith(".gz")
         try:
-            copy = self._copy(url)
-            with_retries(lambda: self._continue(url, copy, packed), url, self._params, copy.size)
+            with disk_errors_named(self._scratch.folder):
+                copy = self._copy(url)
+                tried = partial(self._continue, url, copy, packed)
+                with_retries(tried, url, self._params, copy.size)
         except (PassingError, RefusedError, httpx.HTTPError) as error:
             raise FetchError(
                 url,
                 _cause(error),
                 f"{url}: cannot be fetched ({_reason(error)}); check the address, or run again "
                 "to continue",
-            ) from error
-        except (OSError, FullDiskError) as error:
-            reason = error.__cause__ if isinstance(error, FullDiskError) else error
-            raise MacrecError(
-                f"{self._scratch.folder}: cannot be written ({reason}); free some space, or set "
-                "MACREC_SCRATCH to a folder with more, and run again to continue"
             ) from error
         try:
             check(copy.whole, url, packed=packed, came_whole=False)

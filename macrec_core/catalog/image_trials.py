@@ -12,8 +12,7 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -24,8 +23,8 @@ import pyarrow as pa
 from macrec_core.artifacts import read_artifact, write_artifact
 from macrec_core.catalog import images
 from macrec_core.catalog.images import DecodedImage
-from macrec_core.catalog.scratch import Scratch
-from macrec_core.errors import FullDiskError, MacrecError
+from macrec_core.catalog.scratch import Scratch, disk_errors_named
+from macrec_core.errors import MacrecError
 from macrec_core.files import file_sha256
 from macrec_core.params.data import ImageParams
 from macrec_core.schemas import IMAGE_TRIALS
@@ -137,53 +136,26 @@ class TrialBlocks:
         return self.folder / f"{start:09d}.parquet"
 
 
-@contextmanager
-def disk_errors_named(path: Path) -> Iterator[None]:
-    """Turn an error of the disk inside the block into one that names the file.
-
-    Raises:
-        MacrecError: naming file, reason and remedy.
-    """
-    try:
-        yield
-    except (OSError, FullDiskError) as error:
-        reason = error.__cause__ if isinstance(error, FullDiskError) else error
-        raise MacrecError(
-            f"{path}: cannot be written ({reason}); free space on its disk, or "
-            "name a scratch folder on another one in MACREC_SCRATCH, and run again: what is "
-            "finished is kept"
-        ) from error
-
-
-def claimed_trials(scratch: Scratch, search: str) -> Path:
+def claimed_trials(
+    scratch: Scratch, urls: Mapping[str, Sequence[str]], params: ImageParams, content: str
+) -> Path:
     """The folder of a search's blocks, this run's own.
+
+    Its name differs wherever an earlier search's outcomes must not be used.
 
     Args:
         scratch: keeps it.
-        search: see `search_key`.
+        urls: item key to URLs.
+        params: of which only those that shape an image count.
+        content: tells apart contents that the same URLs may have; see `folder_content`.
 
     Raises:
         MacrecError: another run makes the same search.
     """
+    search = _search_key(urls, params, content)
     folder = scratch.folder / search
     scratch.claim(search, lambda: shutil.rmtree(folder, ignore_errors=True))
     return folder
-
-
-def search_key(urls: Mapping[str, Sequence[str]], params: ImageParams, content: str) -> str:
-    """A name that differs wherever an earlier search's outcomes must not be used.
-
-    Args:
-        urls: item key to URLs.
-        params: of which only those that shape an image count.
-        content: tells apart contents that the same URLs may have; see `folder_content`.
-    """
-    shaping = [params.max_side, params.max_pixels, params.jpeg_quality]
-    code = [PIL.__version__, file_sha256(Path(images.__file__)), IMAGE_TRIALS.version, BLOCK_ITEMS]
-    digest = hashlib.sha256(json.dumps([shaping, code, content]).encode())
-    for key in sorted(urls):
-        digest.update(json.dumps([key, *urls[key]]).encode() + b"\n")
-    return f"images-{digest.hexdigest()[:32]}"
 
 
 def folder_content(folder: Path) -> str:
@@ -202,6 +174,15 @@ def files_content(paths: Iterable[Path]) -> str:
             state = []
         digest.update(json.dumps([path.name, *state]).encode() + b"\n")
     return digest.hexdigest()
+
+
+def _search_key(urls: Mapping[str, Sequence[str]], params: ImageParams, content: str) -> str:
+    shaping = [params.max_side, params.max_pixels, params.jpeg_quality]
+    code = [PIL.__version__, file_sha256(Path(images.__file__)), IMAGE_TRIALS.version, BLOCK_ITEMS]
+    digest = hashlib.sha256(json.dumps([shaping, code, content]).encode())
+    for key in sorted(urls):
+        digest.update(json.dumps([key, *urls[key]]).encode() + b"\n")
+    return f"images-{digest.hexdigest()[:32]}"
 
 
 def _trial(row: Mapping[str, object]) -> Trial:

@@ -1,4 +1,4 @@
-"""Amazon ratings: one `item,user,rating,timestamp` a line, streamed into integers."""
+"""Amazon ratings: one `item,user,rating,timestamp` a line, streamed."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import polars as pl
 from polars.exceptions import PolarsError
 
+from macrec_core.catalog.interactions import Interactions, numbered_interactions
 from macrec_core.catalog.metadata import KEY_PATTERN, BadLines
 from macrec_core.errors import MacrecError
 
@@ -20,12 +21,12 @@ class Ratings:
     """Readable lines of a ratings file.
 
     Attributes:
-        table: columns of `coded_keys`, in file order.
+        interactions: in file order; timestamps in seconds.
         bad_lines: lines that are no `item,user,rating,timestamp`.
         blank_lines: lines without anything, or of commas alone, ignored.
     """
 
-    table: pl.DataFrame
+    interactions: Interactions
     bad_lines: BadLines
     blank_lines: int
 
@@ -33,13 +34,14 @@ class Ratings:
 def read_ratings(path: Path) -> Ratings:
     """Read a ratings file without header: item, user, rating, timestamp (seconds).
 
-    The file streams through; what stays in memory is 16 bytes a rating and each key once.
+    The file streams through; what stays in memory is 16 bytes a rating and each key once, and
+    until the keys are numbered all of them.
 
     Raises:
         MacrecError: the file cannot be read.
     """
     parsed = _parsed(path)
-    good = coded_keys(parsed.filter("good"))
+    good = parsed.filter("good").select("user_key", "item_key", "timestamp")
     bad = parsed.filter(~pl.col("good") & ~pl.col("blank")).select("line")
     blank = parsed.filter("blank").select(pl.len())
     try:
@@ -47,23 +49,8 @@ def read_ratings(path: Path) -> Ratings:
     except (PolarsError, OSError) as error:
         raise MacrecError(f"{path}: cannot be read ({error}); run download again") from error
     numbers = bad_table.get_column("line")
-    return Ratings(
-        table, BadLines(len(numbers), tuple(numbers.head(10).to_list())), blank_table.item()
-    )
-
-
-def coded_keys(interactions: pl.LazyFrame) -> pl.LazyFrame:
-    """Columns user_key, item_key (as categories) and timestamp of interactions.
-
-    A category is the key's number in a dictionary that Polars fills while it streams: exact,
-    unlike a hash, and of whatever length the key is. Users and items have a dictionary each,
-    so that codes are dense, and no other table of the process shares them.
-    """
-    keys = [
-        pl.col(name).cast(pl.Categorical(pl.Categories.random(name)))
-        for name in ("user_key", "item_key")
-    ]
-    return interactions.select(*keys, pl.col("timestamp").cast(pl.Int64))
+    bad_lines = BadLines(len(numbers), tuple(numbers.head(10).to_list()))
+    return Ratings(numbered_interactions(table), bad_lines, blank_table.item())
 
 
 def _parsed(path: Path) -> pl.LazyFrame:

@@ -14,8 +14,8 @@ import polars as pl
 from polars.exceptions import PanicException, PolarsError
 
 from macrec_core.catalog.descriptions import Descriptions
+from macrec_core.catalog.interactions import Interactions, numbered_interactions
 from macrec_core.catalog.metadata import KEY_PATTERN, bad_lines
-from macrec_core.catalog.ratings import coded_keys
 from macrec_core.catalog.texts import clean_texts
 from macrec_core.errors import MacrecError
 
@@ -31,15 +31,12 @@ _ITEMS = ("item", "title")
 _MORE_OF_ITEMS = ("description", "brand", "categories", "image")
 
 
-def read_interactions(path: Path) -> pl.DataFrame:
+def read_interactions(path: Path) -> Interactions:
     """Interactions of a table with columns user, item and timestamp, in its order.
 
     Args:
         path: the file. user and item are text or whole numbers. timestamp is a whole number, or
             in Parquet a date or time, which becomes microseconds since 1970.
-
-    Returns:
-        Columns of `ratings.coded_keys`.
 
     Raises:
         MacrecError: the file cannot be read, or a column or row breaks a rule.
@@ -53,11 +50,11 @@ def read_interactions(path: Path) -> pl.DataFrame:
         pl.col("item_key").str.contains(KEY_PATTERN),
         pl.col("timestamp").is_not_null(),
     ).fill_null(False)
-    interactions, broken = _collected(
-        path, [coded_keys(named.filter(good)), named.filter(~good).select("row")]
+    readable, broken = _collected(
+        path, [named.filter(good).drop("row"), named.filter(~good).select("row")]
     )
     _check_rows(path, table, broken, _INTERACTIONS, "a user, an item and a whole-number timestamp")
-    return interactions
+    return numbered_interactions(readable)
 
 
 def read_items(path: Path, wanted: Set[str]) -> Descriptions:

@@ -18,9 +18,9 @@ def test_plain_and_ours_give_the_same_core(tmp_path, monkeypatch, size):
     assert path.read_bytes().count(b"\n") == size
     path.write_bytes(path.read_bytes() + b"broken\n" + path.read_bytes()[:4000])  # and repeated
     known = filter_50m.item_keys(size)[:-9]
-    ours = core_of(read_ratings(path).table, known, None, 3)
+    ours = core_of(read_ratings(path).interactions, known, None, 3)
     plain = core_plainly(path, set(known), 3)
-    assert ours.table.rows() == plain
+    assert ours.interactions.rows() == plain
     assert len(plain) > 100
     assert ours.dropped["repeated_interactions"] > 50
 

@@ -78,7 +78,7 @@ def test_broken_rating_lines_are_counted_with_their_numbers(tmp_path):
         b"i12,u12,3.0,10"
     )
     ratings = read_ratings(path)
-    assert ratings.table.rows() == [
+    assert ratings.interactions.rows() == [
         ("u1", "i1", 100),
         ('"u11"', '"i11"', -5),
         ("u12", "i12", 10),
@@ -98,9 +98,9 @@ def test_any_bytes_give_rows_or_counted_lines(tmp_path_factory, lines):
         assert path.read_bytes()[:1] in (b"\x1f", b"x", b"(")
         return
     total = path.read_bytes().count(b"\n") + 1
-    found = ratings.table.height + ratings.bad_lines.count + ratings.blank_lines
+    found = len(ratings.interactions) + ratings.bad_lines.count + ratings.blank_lines
     assert total - 1 <= found <= total  # an empty last line is none
-    for user, item, _ in ratings.table.rows():
+    for user, item, _ in ratings.interactions.rows():
         assert f"{item},{user},".encode() in path.read_bytes()
 
 

@@ -14,7 +14,7 @@ from macrec_core.catalog import image_trials
 from macrec_core.catalog.image_collection import collect_images
 from macrec_core.catalog.image_counts import Pace
 from macrec_core.catalog.image_shards import ItemImages, image_parts, pictured_items
-from macrec_core.catalog.image_trials import claimed_trials, folder_content, search_key
+from macrec_core.catalog.image_trials import claimed_trials, folder_content
 from macrec_core.catalog.scratch import Scratch
 from macrec_core.errors import MacrecError
 from macrec_core.progress import Silent
@@ -227,11 +227,12 @@ def test_an_image_damaged_in_the_scratch_folder_is_named(collect, tmp_path):
         collect(urls, Shop(0))
 
 
-def test_searches_are_kept_apart_by_all_that_they_depend_on():
+def test_searches_are_kept_apart_by_all_that_they_depend_on(tmp_path):
     urls = {"B0": ["x", "y"], "B1": []}
 
     def key(urls=urls, content="", **changes):
-        return search_key(urls, PARAMS.model_copy(update=changes), content)
+        with Scratch(tmp_path) as scratch:
+            return claimed_trials(scratch, urls, PARAMS.model_copy(update=changes), content)
 
     assert key() == key({"B1": [], "B0": ["x", "y"]})
     assert key() == key(concurrency=1, per_host=1, timeout_s=9.0, max_failure_rate=0.9)
@@ -249,18 +250,21 @@ def test_searches_are_kept_apart_by_all_that_they_depend_on():
 
 
 def test_a_search_is_one_runs_own_and_goes_when_all_went_well(tmp_path):
+    def claimed(scratch, key="B0"):
+        return claimed_trials(scratch, {key: ["x"]}, PARAMS, "")
+
     with pytest.raises(KeyboardInterrupt), Scratch(tmp_path) as first:
-        folder = claimed_trials(first, "a search")
+        folder = claimed(first)
         folder.mkdir()
-        assert claimed_trials(first, "a search") == folder
+        assert claimed(first) == folder
         with Scratch(tmp_path) as second:
-            assert claimed_trials(second, "another search") != folder
-            with pytest.raises(MacrecError, match=r"^a search: is being downloaded by process"):
-                claimed_trials(second, "a search")
+            assert claimed(second, "B1") != folder
+            with pytest.raises(MacrecError, match=rf"^{folder.name}: is being downloaded"):
+                claimed(second)
         raise KeyboardInterrupt
     assert folder.is_dir()
     with Scratch(tmp_path) as third:
-        assert claimed_trials(third, "a search") == folder
+        assert claimed(third) == folder
         assert folder.is_dir()
     assert not folder.exists()
 

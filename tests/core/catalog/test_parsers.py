@@ -98,7 +98,7 @@ def test_ratings_equal_a_simple_parser_or_are_one_error(tmp_path_factory, lines,
     except MacrecError:  # what begins as a compressed file (gzip, zlib, zstd) but is none
         assert path.read_bytes()[:1] in (b"\x1f", b"x", b"(")
         return
-    assert ratings.table.rows() == rows
+    assert ratings.interactions.rows() == rows
     assert ratings.bad_lines.count == len(bad)
     assert ratings.bad_lines.first == tuple(bad[:10])
     assert ratings.blank_lines == blank

@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+from hypothesis import given
+from hypothesis import strategies as st
+
+from macrec_core.catalog.interactions import numbered_interactions
+
+KEYS = st.sampled_from(["A1", "B2", "é", "a" * 40, "A1\0", "\0"])
+ROWS = st.lists(st.tuples(KEYS, KEYS, st.integers(-(2**63), 2**63 - 1)), max_size=12)
+
+
+def table_of(rows):
+    schema = {"user_key": pl.String, "item_key": pl.String, "timestamp": pl.Int64}
+    return pl.DataFrame(rows, schema, orient="row")
+
+
+@given(ROWS, ROWS)
+def test_keys_are_numbered_by_first_appearance_and_found_again(first, second):
+    table = pl.concat([table_of(first), table_of(second)], rechunk=False)
+    interactions = numbered_interactions(table)
+    rows = first + second
+    assert interactions.rows() == rows
+    assert len(interactions) == len(rows)
+    assert interactions.user_keys.to_list() == list(dict.fromkeys(row[0] for row in rows))
+    assert interactions.item_keys.to_list() == list(dict.fromkeys(row[1] for row in rows))
+    assert interactions.users.dtype == interactions.items.dtype == np.int32
+
+
+def test_chosen_takes_positions_or_a_mask():
+    rows = [("u", "a", 1), ("v", "b", 2), ("u", "c", 3)]
+    interactions = numbered_interactions(table_of(rows))
+    assert interactions.chosen(np.array([2, 0])).rows() == [rows[2], rows[0]]
+    assert interactions.chosen(np.array([False, True, False])).rows() == [rows[1]]
