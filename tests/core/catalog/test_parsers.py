@@ -4,67 +4,21 @@ from __future__ import annotations
 
 import gzip
 import json
-import re
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from misbehaving_server import LOOPBACK
+from plain_parsers import check_metadata, check_ratings, texts_of
 
 from macrec_core.catalog.catalogue import build_catalogue
-from macrec_core.catalog.cleaning import clean_categories, clean_text
 from macrec_core.catalog.descriptions import read_descriptions
-from macrec_core.catalog.ratings import read_ratings
 from macrec_core.catalog.raw import Places, write_raw
 from macrec_core.catalog.scratch import Scratch
 from macrec_core.errors import MacrecError
 from macrec_core.params.data import AmazonSource, FilterParams
 
-KEY = re.compile(r"[^\s\x00-\x1f\x7f\ufffd]+")
-NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
-WHOLE = re.compile(r"[+-]?[0-9]+")
-
-
-class Everything:
-    """A set that holds whatever is asked for."""
-
-    def __contains__(self, key):
-        return True
-
-
 # --------------------------------------------------------------------------- ratings
-
-
-def plain_ratings(data):
-    """Rows, numbers of bad lines and number of blank lines, a line at a time.
-
-    A carriage return is no part of the field that it ends, on Windows or by accident.
-    """
-    lines = data.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace").split("\n")
-    if not lines[-1]:
-        lines.pop()  # what follows the last line end is no line
-    rows, bad, blank = [], [], 0
-    for number, line in enumerate(lines, start=1):
-        parts = [part.removesuffix("\r") for part in line.split(",")]
-        if not any(parts):
-            blank += 1
-        elif not is_rating(parts):
-            bad.append(number)
-        else:
-            rows.append((parts[1], parts[0], int(parts[3])))
-    return rows, bad, blank
-
-
-def is_rating(parts):
-    return (
-        len(parts) >= 4
-        and not any(parts[4:])
-        and all(KEY.fullmatch(part) for part in parts[:2])
-        and NUMBER.fullmatch(parts[2]) is not None
-        and abs(float(parts[2])) != float("inf")
-        and WHOLE.fullmatch(parts[3]) is not None
-        and -(2**63) <= int(parts[3]) < 2**63
-    )
 
 
 PARTS = st.one_of(
@@ -91,17 +45,7 @@ LINES = st.one_of(
 @example([b"a,b,1,2,", b"a,b,1,2,,,x"], b"\n")
 def test_ratings_equal_a_simple_parser_or_are_one_error(tmp_path_factory, lines, end):
     path = tmp_path_factory.getbasetemp() / "fuzzed_ratings.csv"
-    path.write_bytes(end.join(lines))
-    rows, bad, blank = plain_ratings(path.read_bytes())
-    try:
-        ratings = read_ratings(path)
-    except MacrecError:  # what begins as a compressed file (gzip, zlib, zstd) but is none
-        assert path.read_bytes()[:1] in (b"\x1f", b"x", b"(")
-        return
-    assert ratings.interactions.rows() == rows
-    assert ratings.bad_lines.count == len(bad)
-    assert ratings.bad_lines.first == tuple(bad[:10])
-    assert ratings.blank_lines == blank
+    check_ratings(path, end.join(lines))
 
 
 # -------------------------------------------------------------------------- metadata
@@ -110,11 +54,6 @@ def test_ratings_equal_a_simple_parser_or_are_one_error(tmp_path_factory, lines,
 def metadata(path, lines):
     path.write_bytes(gzip.compress(b"\n".join(lines), compresslevel=1, mtime=0))
     return path
-
-
-def texts_of(path, wanted=None):
-    found = read_descriptions(path, Everything() if wanted is None else wanted)
-    return {row.pop("item_key"): row for row in found.texts.to_pylist()}, found
 
 
 @pytest.mark.parametrize(
@@ -217,26 +156,6 @@ def test_a_key_like_a_path_names_no_file(tmp_path, release, image_params):
     assert outside() == before
 
 
-def plain_metadata(data):
-    """Item key to record, numbers of bad lines and number of repeated records."""
-    records, bad, repeated = {}, [], 0
-    for number, line in enumerate(data.split(b"\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(str(line, "utf-8").removeprefix("\ufeff"))
-        except (ValueError, RecursionError):
-            record = None
-        key = record.get("asin") if isinstance(record, dict) else None
-        if not isinstance(key, str) or not KEY.fullmatch(key) or re.search("[\ud800-\udfff]", key):
-            bad.append(number)
-        elif key in records:
-            repeated += 1
-        else:
-            records[key] = record
-    return records, bad, repeated
-
-
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
@@ -265,18 +184,7 @@ RECORD_LINES = st.one_of(
 @settings(max_examples=150, deadline=None)
 @given(st.lists(RECORD_LINES, max_size=8))
 def test_metadata_equals_a_simple_parser(tmp_path_factory, lines):
-    path = metadata(tmp_path_factory.getbasetemp() / "fuzzed.gz", lines)
-    records, bad, repeated = plain_metadata(b"\n".join(lines))
-    texts, found = texts_of(path)
-    assert found.keys == set(records)
-    assert (found.bad_lines.count, found.bad_lines.first) == (len(bad), tuple(bad[:10]))
-    assert found.duplicates == repeated
-    for key, record in records.items():
-        title = clean_text(record["title"] or None) if "title" in record else None
-        assert texts[key]["title"] == title
-        listed = record.get("categories") or record.get("category")
-        if listed:
-            assert texts[key]["categories"] == clean_categories(listed)
+    check_metadata(tmp_path_factory.getbasetemp() / "fuzzed.gz", b"\n".join(lines))
 
 
 @settings(max_examples=100, deadline=None)
