@@ -11,11 +11,12 @@ from functools import partial
 import httpx
 
 from macrec_core.catalog.connections import Connections, RefusedError, host_of
+from macrec_core.catalog.disk_errors import disk_errors_named
 from macrec_core.catalog.images import ImageError
 from macrec_core.catalog.partial import PartialFile
 from macrec_core.catalog.reachability import Reachability
 from macrec_core.catalog.retries import PassingError, check_status, with_retries
-from macrec_core.catalog.scratch import Scratch, disk_errors_named
+from macrec_core.catalog.scratch import Scratch
 from macrec_core.catalog.source import Fetched, FetchError, FileCheck
 from macrec_core.params.network import NetworkParams
 

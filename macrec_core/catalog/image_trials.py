@@ -22,8 +22,9 @@ import pyarrow as pa
 
 from macrec_core.artifacts import read_artifact, write_artifact
 from macrec_core.catalog import images
+from macrec_core.catalog.disk_errors import disk_errors_named
 from macrec_core.catalog.images import DecodedImage
-from macrec_core.catalog.scratch import Scratch, disk_errors_named
+from macrec_core.catalog.scratch import Scratch
 from macrec_core.errors import MacrecError
 from macrec_core.files import file_sha256
 from macrec_core.params.data import ImageParams
@@ -150,7 +151,7 @@ def claimed_trials(
         content: tells apart contents that the same URLs may have; see `folder_content`.
 
     Raises:
-        MacrecError: another run makes the same search.
+        MacrecError: another run makes the same search, or the folder cannot be written.
     """
     search = _search_key(urls, params, content)
     folder = scratch.folder / search

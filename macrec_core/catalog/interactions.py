@@ -53,12 +53,13 @@ def numbered_interactions(table: pl.DataFrame) -> Interactions:
 
     Args:
         table: columns user_key and item_key (text) and timestamp, without nulls. The keys are
-            taken out of it, so that they do not lie in memory twice.
+            taken out of it, so that only those of one column lie in memory twice.
     """
     columns = [_taken(table, name) for name in ("user_key", "item_key")]
     # Arrow looks up on one core, and releases Python's lock.
     with ThreadPoolExecutor(len(columns)) as threads:
         (users, user_keys), (items, item_keys) = threads.map(_numbered, columns)
+    del columns
     timestamps = table.get_column("timestamp").cast(pl.Int64).to_numpy()
     return Interactions(users, items, timestamps, user_keys, item_keys)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from macrec_core.catalog.disk_errors import disk_errors_named
 from macrec_core.errors import MacrecError
 
 
@@ -29,21 +30,19 @@ def exclusive(lock: Path, what: str) -> Iterator[None]:
     """
     holder = lock.with_suffix(".holder")
     held = FileLock(lock, blocking=False)
-    try:
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        held.acquire()
-        holder.write_text(json.dumps({"pid": os.getpid(), "host": platform.node()}))
-    except Timeout as error:
-        raise MacrecError(
-            f"{what}: is being downloaded by {_described(holder)}; wait until it has ended, or "
-            f"end it (lock {lock})"
-        ) from error
-    except OSError as error:
-        held.release()
-        raise MacrecError(
-            f"{lock}: cannot be written ({error}); free some space, or set MACREC_SCRATCH to a "
-            "folder with more"
-        ) from error
+    with disk_errors_named(lock):
+        try:
+            lock.parent.mkdir(parents=True, exist_ok=True)
+            held.acquire()
+            holder.write_text(json.dumps({"pid": os.getpid(), "host": platform.node()}))
+        except Timeout as error:
+            raise MacrecError(
+                f"{what}: is being downloaded by {_described(holder)}; wait until it has ended, or "
+                f"end it (lock {lock})"
+            ) from error
+        except OSError:
+            held.release()
+            raise
     try:
         yield
     finally:

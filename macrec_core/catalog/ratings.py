@@ -35,7 +35,7 @@ def read_ratings(path: Path) -> Ratings:
     """Read a ratings file without header: item, user, rating, timestamp (seconds).
 
     The file streams through; what stays in memory is 16 bytes a rating and each key once, and
-    until the keys are numbered all of them.
+    until the keys are numbered each as often as it is rated.
 
     Raises:
         MacrecError: the file cannot be read.

@@ -3,33 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from macrec_core.catalog.locking import exclusive, lock_file
-from macrec_core.errors import FullDiskError, MacrecError
 
 log = logging.getLogger(__name__)
-
-
-@contextmanager
-def disk_errors_named(path: Path) -> Iterator[None]:
-    """Turn an error of the disk, while a scratch file is written, into one line.
-
-    Raises:
-        MacrecError: naming path, reason and remedy.
-    """
-    try:
-        yield
-    except (OSError, FullDiskError) as error:
-        reason = error.__cause__ if isinstance(error, FullDiskError) else error
-        raise MacrecError(
-            f"{path}: cannot be written ({reason}); free space on its disk, or set "
-            "MACREC_SCRATCH to a folder with more, and run again: what is finished is kept"
-        ) from error
 
 
 class Scratch:

@@ -26,6 +26,7 @@ def test_keys_are_numbered_by_first_appearance_and_found_again(first, second):
     assert interactions.user_keys.to_list() == list(dict.fromkeys(row[0] for row in rows))
     assert interactions.item_keys.to_list() == list(dict.fromkeys(row[1] for row in rows))
     assert interactions.users.dtype == interactions.items.dtype == np.int32
+    assert interactions.timestamps.dtype == np.int64
 
 
 def test_chosen_takes_positions_or_a_mask():

@@ -51,7 +51,7 @@ def test_an_unknown_holder_is_another_run(tmp_path):
 
 def test_a_lock_that_cannot_be_written_is_a_clear_error(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(MacrecError, match=r"cannot be written .*MACREC_SCRATCH"):
+    with pytest.raises(MacrecError, match=r"cannot be written .*MACREC_SCRATCH.*run again"):
         exclusive(tmp_path / "file" / "x.lock", "x").__enter__()
 
 
