@@ -2,8 +2,9 @@
 
 The order of steps is the authors', fixed where it was undefined: known items only; one
 interaction per user and item, the earliest; chronological by (timestamp, place in the file);
-k-core until nothing changes; ids by first appearance in that order. (The core does not depend
-on the order of its interactions, so they are sorted after it, when there are fewer.)
+k-core until nothing changes; ids by first appearance in that order. (Who is in the core depends
+on who took what alone. So it is found from the pairs of user and item, and the earliest
+interactions are chosen and sorted after it, when there are fewer.)
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from macrec_core.catalog.interactions import Interactions
 # Leave-one-out takes a user's last two interactions; one more must be left to learn from.
 MIN_SEQUENCE = 3
 
+_HALF = np.uint64(32)  # bits
+
 
 def earliest_per_pair(interactions: Interactions) -> Interactions:
     """Each user's earliest interaction with each item, by (timestamp, place in the file).
@@ -29,11 +32,9 @@ def earliest_per_pair(interactions: Interactions) -> Interactions:
     Returns:
         The same without repeated interactions, still in file order.
     """
-    pairs = interactions.users.astype(np.uint64) << np.uint64(32)
-    pairs |= interactions.items.astype(np.uint64)
+    pairs = _pairs(interactions)
     ordered = np.sort(pairs)
     repeated = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
-    del ordered
     # Few pairs are repeated; only their interactions are sorted.
     among = pl.Series(pairs).is_in(pl.Series(repeated).implode()).to_numpy()
     rows = np.flatnonzero(among)
@@ -45,29 +46,66 @@ def earliest_per_pair(interactions: Interactions) -> Interactions:
     return interactions.chosen(kept)
 
 
-def k_core(
-    users: np.ndarray, items: np.ndarray, min_user: int, min_item: int
-) -> tuple[np.ndarray, int]:
-    """The largest set of interactions in which all users and items have enough of them.
+def distinct_pairs(interactions: Interactions) -> tuple[np.ndarray, np.ndarray]:
+    """Who took what, however often: the users and the items of all pairs, [n] int32 each.
+
+    By user, then by item: what is counted a user lies side by side, which is quick.
+    """
+    pairs = _pairs(interactions)
+    pairs.sort()
+    new = np.ones(len(pairs), dtype=bool)
+    np.not_equal(pairs[1:], pairs[:-1], out=new[1:])
+    pairs = pairs[new]
+    return (pairs >> _HALF).astype(np.int32), pairs.astype(np.uint32).view(np.int32)
+
+
+def _pairs(interactions: Interactions) -> np.ndarray:
+    """User and item of each interaction as one number, [n] uint64."""
+    pairs = interactions.users.astype(np.uint64) << _HALF
+    pairs |= interactions.items.astype(np.uint64)
+    return pairs
+
+
+@dataclass(frozen=True)
+class Members:
+    """Who is in a k-core.
+
+    Attributes:
+        users: for each user whether they are, [users] bool.
+        items: for each item whether it is, [items] bool.
+        pairs: pairs of the two.
+        rounds: after which nothing changed.
+    """
+
+    users: np.ndarray
+    items: np.ndarray
+    pairs: int
+    rounds: int
+
+
+def k_core(users: np.ndarray, items: np.ndarray, min_user: int, min_item: int) -> Members:
+    """The largest set of pairs in which all users and items have enough of them.
 
     Args:
-        users: number of each interaction's user, [n], from 0.
-        items: number of each interaction's item, [n], from 0.
-        min_user: interactions that each user keeps at least.
-        min_item: interactions that each item keeps at least.
-
-    Returns:
-        Positions of the kept interactions, ascending, and the number of rounds.
+        users: number of each pair's user, [n], from 0; quickest in their order.
+        items: number of each pair's item, [n], from 0.
+        min_user: pairs that each user keeps at least, 1 or more.
+        min_item: pairs that each item keeps at least, 1 or more.
     """
-    kept = np.arange(len(users))
+    user_counts, item_counts = np.bincount(users), np.bincount(items)
     rounds = 0
     while True:
         rounds += 1
-        enough = (np.bincount(users) >= min_user)[users]
-        enough &= (np.bincount(items) >= min_item)[items]
+        enough_users, enough_items = user_counts >= min_user, item_counts >= min_item
+        enough = enough_users[users]
+        enough &= enough_items[items]
         if enough.all():
-            return kept, rounds
-        kept, users, items = kept[enough], users[enough], items[enough]
+            return Members(enough_users, enough_items, len(users), rounds)
+        # Late rounds lose few pairs: counting those is quicker than counting what is left.
+        lost = ~enough
+        user_counts -= np.bincount(users[lost], minlength=len(user_counts))
+        item_counts -= np.bincount(items[lost], minlength=len(item_counts))
+        users, items = users[enough], items[enough]
 
 
 @dataclass(frozen=True)
@@ -103,21 +141,34 @@ def core_of(
     wanted = with_metadata
     if pictured is not None:
         wanted = with_metadata & _has_item(interactions, pictured)
-    single = earliest_per_pair(interactions.chosen(wanted))
-    users, items = single.users, single.items
-    kept, rounds = k_core(users, items, max(k, MIN_SEQUENCE), k)
-    described_count, known_count = int(with_metadata.sum()), int(wanted.sum())
+    known = interactions.chosen(wanted)
+    users, items = distinct_pairs(known)
+    members = k_core(users, items, max(k, MIN_SEQUENCE), k)
     dropped = {
-        "interactions_without_metadata": len(interactions) - described_count,
-        "interactions_without_image": described_count - known_count,
-        "repeated_interactions": known_count - len(single),
-        "interactions_outside_core": len(single) - len(kept),
-        "users_outside_core": _num_distinct(users) - _num_distinct(users[kept]),
-        "items_outside_core": _num_distinct(items) - _num_distinct(items[kept]),
+        "interactions_without_metadata": len(interactions) - int(with_metadata.sum()),
+        "interactions_without_image": int(with_metadata.sum()) - len(known),
+        "repeated_interactions": len(known) - len(users),
+        "interactions_outside_core": len(users) - members.pairs,
+        "users_outside_core": _num_distinct(users) - int(members.users.sum()),
+        "items_outside_core": _num_distinct(items) - int(members.items.sum()),
     }
-    core = single.chosen(kept)
-    # A stable sort: at equal times the order of the file stays.
-    return Core(core.chosen(np.argsort(core.timestamps, kind="stable")), rounds, dropped)
+    del users, items
+    core = earliest_per_pair(known.chosen(_by_members(known, members)))
+    return Core(_chronological(core), members.rounds, dropped)
+
+
+def _by_members(interactions: Interactions, members: Members) -> np.ndarray:
+    """For each interaction whether its user and its item are in the core, [n] bool."""
+    inside: np.ndarray = members.users[interactions.users]
+    inside &= members.items[interactions.items]
+    return inside
+
+
+def _chronological(interactions: Interactions) -> Interactions:
+    """By timestamp; at equal times the order of the file stays."""
+    times = pl.DataFrame({"time": interactions.timestamps}).with_row_index("row")
+    rows = times.sort("time", maintain_order=True).get_column("row")
+    return interactions.chosen(rows.to_numpy())
 
 
 def items_with_interactions(interactions: Interactions, least: int) -> set[str]:

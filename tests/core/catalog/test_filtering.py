@@ -134,9 +134,12 @@ def naive_core(pairs, min_user, min_item):
 def test_core_equals_the_naive_one(pairs, min_user, min_item):
     pairs = sorted(pairs)
     users, items = (np.array([p[side] for p in pairs], np.int32) for side in (0, 1))
-    kept, rounds = k_core(users, items, min_user, min_item)
-    assert [pairs[place] for place in kept] == naive_core(pairs, min_user, min_item)
-    assert rounds >= 1
+    members = k_core(users, items, min_user, min_item)
+    core = naive_core(pairs, min_user, min_item)
+    assert [p for p in pairs if members.users[p[0]] and members.items[p[1]]] == core
+    assert np.flatnonzero(members.users).tolist() == sorted({user for user, _ in core})
+    assert np.flatnonzero(members.items).tolist() == sorted({item for _, item in core})
+    assert members.pairs == len(core)
 
 
 @given(st.lists(st.integers(0, 9)))
