@@ -45,7 +45,7 @@ def work(
         update={
             "batch_size": batch_size, "micro_batch_tokens": 300, "lambda_implicit": 0.5,
             "implicit_batch_size": 7, "learning_rate": 0.001, "max_epochs": 2,
-            "select_by": "ndcg@10",
+            "select_by": "ndcg@10", "history_dropout": 0.3,
         }
     )  # fmt: skip
     valid = data.validation
