@@ -29,7 +29,7 @@ def main(
     """Gather raw ratings, metadata and images of a dataset."""
     from macrec_core.artifacts import atomic_folder, remove_leftovers
     from macrec_core.catalog.locking import exclusive, lock_file
-    from macrec_core.catalog.raw import Places, write_raw
+    from macrec_core.catalog.raw import Places, check_replaceable, write_raw
     from macrec_core.catalog.scratch import Scratch
     from macrec_core.files import scratch_root
     from macrec_core.params.loading import load_params
@@ -43,6 +43,7 @@ def main(
     root = scratch_root(Path.cwd())
     with exclusive(lock_file(root / "locks", str(raw.resolve())), str(raw)):
         remove_leftovers(raw)
+        check_replaceable(raw)
         # The scratch is left last: should the folder not come into its place, all is kept.
         with Scratch(root / "downloads") as scratch, Console() as progress:
             places = Places(

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import settings
 from ruamel.yaml import YAML
 
 from macrec_core.params.loading import load_params
@@ -19,6 +20,10 @@ from macrec_core.params.loading import load_params
 # As the stages have it, and read when torch loads OpenMP: threads that spin for long make a busy
 # machine crawl.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+
+# No test is timed: a busy machine would fail it.
+settings.register_profile("macrec", deadline=None)
+settings.load_profile("macrec")
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -67,9 +67,12 @@ def catalogue_of_core(
         MacrecError: nothing is left.
     """
     if not len(core.interactions):
+        lost = core.dropped["interactions_outside_core"]
+        remedy = "lower it, or take more data" if lost else "correct the source"
         raise MacrecError(
-            f"{raw}: of all interactions none is left by filter.k_core={params.k_core} "
-            f"(dropped: {core.dropped | dict(dropped)}); lower it, or check the source"
+            f"{raw}: of all interactions none is left, {lost} of them dropped by "
+            f"filter.k_core={params.k_core}, all others before (dropped: "
+            f"{core.dropped | dict(dropped)}); {remedy}"
         )
     item_keys, user_keys, interactions = _by_user(core.interactions)
     items = item_table(_picked(texts, item_keys))

@@ -87,11 +87,13 @@ class HttpBase:
                 tried = partial(self._continue, url, copy, packed)
                 with_retries(tried, url, self._params, copy.size)
         except (PassingError, RefusedError, httpx.HTTPError) as error:
+            remedy = (
+                "correct the address, or section network"
+                if isinstance(error, RefusedError)
+                else "check the address, or run again to continue"
+            )
             raise FetchError(
-                url,
-                _cause(error),
-                f"{url}: cannot be fetched ({_reason(error)}); check the address, or run again "
-                "to continue",
+                url, _cause(error), f"{url}: cannot be fetched ({_reason(error)}); {remedy}"
             ) from error
         try:
             check(copy.whole, url, packed=packed, came_whole=False)

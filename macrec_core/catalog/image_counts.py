@@ -48,8 +48,8 @@ class Tally:
                 f"images: {self.missing} of {self.wanted} items have no usable image (failures by "
                 f"cause: {dict(sorted(self.causes.items()))}), more than "
                 f"images.max_failure_rate={params.max_failure_rate}; check the source and run "
-                "again, or raise the rate. What was found is kept; asked for again is what may "
-                f"have passed, and everything if you delete {kept}"
+                "again, or raise the rate. The next run keeps the images that were found, and the "
+                f"failures that are final; without {kept} it looks for all anew"
             )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-_PARTS = 512  # that keys are numbered by; 20 million keys are then 40,000 at a time
+_PART = 100_000  # interactions of a part, about, whose dictionary a processor's cache holds
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,9 @@ def numbered_interactions(table: pl.DataFrame) -> Interactions:
 def _taken(table: pl.DataFrame, name: str) -> tuple[pa.Array, np.ndarray]:
     """A column's keys, and the part of each, [n] uint16: equal keys are in one part."""
     column = table.drop_in_place(name)
-    parts = (column.hash() % _PARTS).cast(pl.UInt16).to_numpy()
+    # Whole numbers of 16 bits are sorted by their digits, in one go.
+    count = min(len(column) // _PART + 1, 1 << 16)
+    parts = (column.hash() % count).cast(pl.UInt16).to_numpy()
     chunks = column.get_chunks()[::-1]
     del column
     arrays = [pa.array([], pa.large_string())]
@@ -82,7 +84,7 @@ def _taken(table: pl.DataFrame, name: str) -> tuple[pa.Array, np.ndarray]:
 def _numbered(keys: pa.Array, parts: np.ndarray) -> tuple[np.ndarray, pl.Series]:
     """Number of each key, [n] int32, and the key of each number."""
     order = np.argsort(parts, kind="stable")
-    ends = np.cumsum(np.bincount(parts, minlength=_PARTS))
+    ends = np.cumsum(np.bincount(parts))
     numbers = np.empty(len(keys), np.int32)
     dictionaries: list[pa.Array] = []
     known = 0

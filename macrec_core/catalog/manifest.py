@@ -11,6 +11,8 @@ from macrec_core.artifacts import read_json, write_json
 from macrec_core.errors import MacrecError
 from macrec_core.files import file_sha256
 
+MANIFEST = "manifest.json"
+
 Kind = Literal["sample", "amazon", "published", "minionerec", "files"]
 
 
@@ -47,7 +49,7 @@ def write_manifest(raw: Path, source: Kind, contents: RawContents) -> None:
     """Write the manifest of a raw folder."""
     layout = {} if contents.layout is None else {"layout": contents.layout}
     write_json(
-        raw / "manifest.json",
+        raw / MANIFEST,
         {"source": source, "files": contents.files, "counts": contents.counts} | layout,
     )
 
@@ -58,11 +60,11 @@ def source_kind(raw: Path) -> Kind:
     Raises:
         MacrecError: no manifest, or one of another program.
     """
-    kind = read_json(raw / "manifest.json").get("source")
+    kind = read_json(raw / MANIFEST).get("source")
     for known in get_args(Kind):
         if kind == known:
             return known  # type: ignore[no-any-return]  # get_args is untyped
     raise MacrecError(
-        f"{raw / 'manifest.json'}: source={kind!r}, expected one of {list(get_args(Kind))}; "
+        f"{raw / MANIFEST}: source={kind!r}, expected one of {list(get_args(Kind))}; "
         "run download again"
     )

@@ -15,7 +15,7 @@ from macrec_core.catalog.family import gather_published
 from macrec_core.catalog.files import gather_files
 from macrec_core.catalog.http import HttpBase, ImageLimits
 from macrec_core.catalog.layouts import Release, find_release
-from macrec_core.catalog.manifest import RawContents, describe_file, write_manifest
+from macrec_core.catalog.manifest import MANIFEST, RawContents, describe_file, write_manifest
 from macrec_core.catalog.minionerec import gather_minionerec
 from macrec_core.catalog.sample import CATEGORY, TRUTH, write_sample
 from macrec_core.catalog.scratch import Scratch
@@ -89,6 +89,23 @@ def write_raw(
     return contents
 
 
+def check_replaceable(raw: Path) -> None:
+    """Check that a raw folder may be written at a place: nothing but an older one is replaced.
+
+    Raises:
+        MacrecError: something else is there.
+    """
+    if raw.is_dir():
+        replaceable = (raw / MANIFEST).is_file() or not any(raw.iterdir())
+    else:
+        replaceable = not raw.exists()
+    if not replaceable:
+        raise MacrecError(
+            f"--raw={raw}: is there and no earlier download (which has a {MANIFEST}), and would be "
+            "lost; name another folder, or move what is there"
+        )
+
+
 def _gathered(
     target: Path,
     spec: DatasetSpec,
@@ -159,6 +176,8 @@ def _amazon(
         opened_bases = [opened(base) for base in bases]
         servers = [one for one in opened_bases if isinstance(one, HttpBase)]
         local = [one for one in opened_bases if isinstance(one, LocalBase)]
+        if images is not None and not servers:
+            _check_pictured(local)
         mirrors = Mirrors(opened_bases, [*local, *servers[:1]])
         category = Category(mirrors, release, network, spec.sha256)
         contents = gather_amazon(category, target, images, places.scratch, progress)
@@ -178,6 +197,17 @@ def _present(bases: Sequence[str], places: Places) -> list[str]:
     return [base for base in bases if base not in absent]
 
 
+def _check_pictured(bases: Sequence[LocalBase]) -> None:
+    """Check that one of the folders has images, where no server can be asked for them."""
+    folders = [base.folder / "images" for base in bases]
+    if not any(folder.is_dir() for folder in folders):
+        raise MacrecError(
+            f"{' and '.join(map(str, folders))}: no such folder, where a base that is a folder "
+            "has its images, under the last part of their URLs; put them there, add a server to "
+            "the dataset's bases, which is asked for the URLs, or take image from modalities"
+        )
+
+
 def _image_limits(images: ImageParams) -> ImageLimits:
     return ImageLimits(images.timeout_s, images.max_pixels * _BYTES_PER_PIXEL)
 
@@ -195,7 +225,8 @@ def _folder(text: str, places: Places) -> Path:
     folder = places.data_root / text  # an absolute text stands for itself
     if not folder.is_dir():
         raise MacrecError(
-            f"{folder}: is no folder; correct the dataset's folder, give --folder, or set "
-            "MACREC_DATA to the folder that it is relative to"
+            f"{folder}: is no folder; correct it in dataset_specs (folder, or bases), give "
+            "--folder, or set MACREC_DATA to the folder that relative ones are in (without it: "
+            "where you are)"
         )
     return folder

@@ -84,7 +84,8 @@ class LocalBase:
             raise FetchError(
                 origin,
                 "missing",
-                f"{path}: does not exist; put the release's file there or correct the folder",
+                f"{path}: does not exist; put the release's file there, or correct the folder, "
+                "category or layout",
             )
         try:
             check(path, origin, packed=relative.endswith(".gz"), came_whole=True)
@@ -141,7 +142,8 @@ class Mirrors:
             except FetchError as error:
                 failed[error.origin] = error.cause
                 reasons.append(str(error))
-                log.warning("base %d of %d: %s", place, len(self._bases), error)
+                if len(self._bases) > 1:
+                    log.warning("base %d of %d: %s", place, len(self._bases), error)
             else:
                 return Fetched(found.path, found.origin, failed)
         raise FetchError(relative, "no_base", "; ".join(reasons))

@@ -6,6 +6,7 @@ the first that breaks a rule stops the reading.
 
 from __future__ import annotations
 
+import csv
 import logging
 from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
@@ -136,10 +137,12 @@ def _scanned(path: Path, needed: Sequence[str], known: Sequence[str]) -> pl.Lazy
         if path.suffix == ".parquet"
         else pl.scan_csv(path, infer_schema=False, glob=False)
     )
+    if path.suffix == ".csv":
+        _check_header(path)
     try:
         found = table.collect_schema().names()
     except _UNREADABLE as error:
-        raise MacrecError(f"{path}: cannot be read ({error}); correct the file") from error
+        raise _unreadable(path, error) from error
     missing = [name for name in needed if name not in found]
     if missing:
         raise MacrecError(
@@ -150,6 +153,33 @@ def _scanned(path: Path, needed: Sequence[str], known: Sequence[str]) -> pl.Lazy
     if unknown:
         log.warning("%s: columns without a meaning here are ignored: %s", path, unknown)
     return table
+
+
+def _check_header(path: Path) -> None:
+    """Check that no column of a CSV file stands twice: Polars would rename the second."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            names = next(csv.reader(file), [])
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise _unreadable(path, error) from error
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise MacrecError(
+            f"{path}: column {', '.join(twice)} stands there more than once; rename or remove one"
+        )
+
+
+def _unreadable(path: Path, error: BaseException) -> MacrecError:
+    rule = (
+        "as CSV it must be UTF-8, with commas between fields, in each row as many fields as in "
+        "the header, and quotes around fields that hold a comma or a line's end"
+        if path.suffix == ".csv"
+        else "it must be a Parquet file"
+    )
+    # Advice to programmers follows the first line.
+    # Advice to programmers follows the first line.
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    return MacrecError(f"{path}: cannot be read ({reason}); {rule}: correct it")
 
 
 def _key(path: Path, schema: pl.Schema, name: str) -> pl.Expr:
@@ -173,10 +203,12 @@ def _wrong_type(path: Path, name: str, kind: pl.DataType, expected: str) -> Macr
 
 
 def _collected(path: Path, frames: Sequence[pl.LazyFrame]) -> list[pl.DataFrame]:
+    # With the projection pushed down, Polars would not notice a CSV row of too many fields.
+    whole = pl.QueryOptFlags(projection_pushdown=path.suffix != ".csv")
     try:
-        return pl.collect_all(frames, engine="streaming")
+        return pl.collect_all(frames, engine="streaming", optimizations=whole)
     except _UNREADABLE as error:
-        raise MacrecError(f"{path}: cannot be read ({error}); correct the file") from error
+        raise _unreadable(path, error) from error
 
 
 def _check_rows(

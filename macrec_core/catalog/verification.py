@@ -102,7 +102,8 @@ class _Text:
             raise FetchError(
                 self._name,
                 "web_page",
-                f"{self._name}: is a web page, not the release's file; see what it is",
+                f"{self._name}: is a web page, not the release's file; read it, "
+                "and correct the base",
             )
         self._size += len(block)
         if self._size > self._most:

@@ -162,6 +162,26 @@ def test_bad_input_of_download_is_one_line_and_leaves_nothing(
     assert not folder.exists() or contents(folder) == {}
 
 
+@pytest.mark.parametrize("foreign", [["raw/thesis.txt"], ["raw/images/1.jpg"], ["raw"]])
+def test_download_replaces_nothing_but_a_raw_folder(params, tmp_path, foreign):
+    for name in foreign:
+        path = tmp_path / "out" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("precious")
+    before = contents(tmp_path / "out")
+    result = run_download(params, tmp_path / "out", "toys")
+    assert result.exit_code == 1
+    assert "is there and no earlier download (which has a manifest.json)" in result.output
+    assert contents(tmp_path / "out") == before
+
+
+def test_download_writes_into_an_empty_folder_and_over_an_older_one(params, tmp_path):
+    (tmp_path / "out" / "raw").mkdir(parents=True)
+    for _ in range(2):
+        result = run_download(params, tmp_path / "out", "toys")
+        assert result.exit_code == 0, result.output
+
+
 def test_a_failed_download_leaves_the_older_folder(params, tmp_path):
     folder = tmp_path / "out"
     assert run_download(params, folder, "toys").exit_code == 0

@@ -118,6 +118,13 @@ def test_a_missing_file_and_a_missing_folder_are_named(gather, release):
         gather("nowhere", target="other")
 
 
+def test_a_folder_without_images_is_named_before_anything_is_looked_for(gather, release):
+    release.write()
+    (release.folder / "images").rename(release.folder / "pictures")
+    with pytest.raises(MacrecError, match=r"release/images: no such folder.*take image from"):
+        gather("release")
+
+
 def test_a_damaged_gzip_file_is_refused(gather, release):
     release.write()
     path = release.folder / "metaFiles2" / "meta_Toys.json.gz"

@@ -198,12 +198,21 @@ def test_broken_items_are_named(tmp_path, suffix, change, message):
         ("t.csv", b""),
         ("t.csv", b"user,item,timestamp\nu,a,1,2,3\n"),
         ("t.csv", b"user,item,timestamp\n\xff\xfe,a,1\n"),
+        ("t.csv", b"user,\xff,item,timestamp\nu,,a,1\n"),
+        ("t.csv", b"user,item,timestamp,rating,shop\nu,a,1,5,x\nu,b,1,5,x,more\n"),
     ],
 )
 def test_files_that_cannot_be_read_are_one_error(tmp_path, name, data):
     (tmp_path / name).write_bytes(data)
-    with pytest.raises(MacrecError, match=rf"{name}: "):
+    with pytest.raises(MacrecError, match=rf"{name}: cannot be read .*: correct it") as caught:
         read_interactions(tmp_path / name)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_column_that_stands_twice_is_refused(tmp_path):
+    (tmp_path / "t.csv").write_text("user,item,timestamp,user\nu,a,1,v\n")
+    with pytest.raises(MacrecError, match=r"t\.csv: column user stands there more than once"):
+        read_interactions(tmp_path / "t.csv")
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])

@@ -237,10 +237,17 @@ def test_too_many_bad_lines_of_both_files_together_stop(tmp_path, caplog):
     assert "ratings.csv: 2 unreadable lines left out, the first: 4, 5" in caplog.text
 
 
-@pytest.mark.parametrize("lines", [[], ["a,u,5.0,1"]])
-def test_nothing_left_is_an_error_with_remedy(tmp_path, lines):
+@pytest.mark.parametrize(
+    ("lines", "remedy"),
+    [
+        ([], "0 of them dropped by .*correct the source"),
+        (["A,u,5.0,1"], "0 of them dropped by .*correct the source"),
+        (["a,u,5.0,1"], "1 of them dropped by .*lower it"),
+    ],
+)
+def test_nothing_left_is_an_error_with_remedy(tmp_path, lines, remedy):
     raw = write_raw_folder(tmp_path / "raw", lines, "abc")
-    with pytest.raises(MacrecError, match=r"none is left by filter\.k_core=5.*lower it"):
+    with pytest.raises(MacrecError, match=remedy):
         build_catalogue(raw, ["text"], params(k=5))
 
 

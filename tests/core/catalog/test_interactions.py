@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import polars as pl
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,10 +17,12 @@ def table_of(rows):
     return pl.DataFrame(rows, schema, orient="row")
 
 
-@given(ROWS, ROWS)
-def test_keys_are_numbered_and_found_again(first, second):
+@given(ROWS, ROWS, st.sampled_from([1, 5, 100]))
+def test_keys_are_numbered_and_found_again(first, second, part):
     table = pl.concat([table_of(first), table_of(second)], rechunk=False)
-    interactions = numbered_interactions(table)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("macrec_core.catalog.interactions._PART", part)
+        interactions = numbered_interactions(table)
     rows = first + second
     assert interactions.rows() == rows
     assert len(interactions) == len(rows)
