@@ -162,7 +162,8 @@ def _check_header(path: Path) -> None:
             names = next(csv.reader(file), [])
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise _unreadable(path, error) from error
-    twice = sorted({name for name in names if names.count(name) > 1})
+    # Spreadsheets leave empty columns, which have no name and no meaning here.
+    twice = sorted({name for name in names if name and names.count(name) > 1})
     if twice:
         raise MacrecError(
             f"{path}: column {', '.join(twice)} stands there more than once; rename or remove one"
@@ -176,7 +177,6 @@ def _unreadable(path: Path, error: BaseException) -> MacrecError:
         if path.suffix == ".csv"
         else "it must be a Parquet file"
     )
-    # Advice to programmers follows the first line.
     # Advice to programmers follows the first line.
     reason = (str(error).splitlines() or [type(error).__name__])[0]
     return MacrecError(f"{path}: cannot be read ({reason}); {rule}: correct it")

@@ -209,6 +209,11 @@ def test_files_that_cannot_be_read_are_one_error(tmp_path, name, data):
     assert "\n" not in str(caught.value)
 
 
+def test_empty_columns_of_a_spreadsheet_are_ignored(tmp_path):
+    (tmp_path / "t.csv").write_text("user,item,timestamp,,\nu,a,1,,\n")
+    assert read_interactions(tmp_path / "t.csv").rows() == [("u", "a", 1)]
+
+
 def test_a_column_that_stands_twice_is_refused(tmp_path):
     (tmp_path / "t.csv").write_text("user,item,timestamp,user\nu,a,1,v\n")
     with pytest.raises(MacrecError, match=r"t\.csv: column user stands there more than once"):
