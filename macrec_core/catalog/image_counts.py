@@ -49,7 +49,7 @@ class Tally:
                 f"cause: {dict(sorted(self.causes.items()))}), more than "
                 f"images.max_failure_rate={params.max_failure_rate}; check the source and run "
                 "again, or raise the rate. The next run keeps the images that were found, and the "
-                f"failures that are final; without {kept} it looks for all anew"
+                f"failures that are final; to look for all anew, delete {kept}"
             )
 
 
