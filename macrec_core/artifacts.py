@@ -14,6 +14,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
@@ -215,12 +216,19 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def atomic_folder(path: Path) -> Iterator[Path]:
+def atomic_folder(path: Path, *own: str) -> Iterator[Path]:
     """A temporary folder beside `path` that takes its place if the block succeeds.
 
+    Args:
+        path: target folder, or a link to it.
+        own: see `check_replaceable`.
+
     Raises:
+        MacrecError: a file there would be lost that is none of its own.
         FullDiskError: of what the block writes, too.
     """
+    path = path.resolve()  # a link stays, and leads to the new folder
+    check_replaceable(path, *own)
     with full_disk_named(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
@@ -234,6 +242,29 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             shutil.rmtree(older, ignore_errors=True)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def check_replaceable(path: Path, *own: str) -> None:
+    """Check, before long work, that `atomic_folder` may replace what is at a place.
+
+    Args:
+        path: where a folder is to be written.
+        own: patterns (of fnmatch) of all files that such a folder has, relative to it.
+
+    Raises:
+        MacrecError: a file is there that is none of them.
+    """
+    entries = path.rglob("*") if path.is_dir() else ()
+    files = (entry for entry in entries if entry.is_symlink() or not entry.is_dir())
+    names = (file.relative_to(path).as_posix() for file in files)
+    foreign = next((n for n in names if not any(fnmatchcase(n, each) for each in own)), None)
+    if foreign is None and (path.is_dir() or not path.exists()):
+        return
+    found = "is a file" if foreign is None else f"holds {foreign}, of no earlier run"
+    raise MacrecError(
+        f"{path}: {found}, and would be lost, since the folder is replaced as a whole; name "
+        "another folder, or move what is there"
+    )
 
 
 def remove_leftovers(path: Path) -> None:

@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from macrec_core.semantic_ids import Vocabulary
 
 SPLITS = ("train", "valid", "test")
+_TRAINING, _EVALUATION, _VOCABULARY = "train.parquet", "eval.parquet", "vocabulary.json"
+EXAMPLE_FILES = (_TRAINING, _EVALUATION, _VOCABULARY)
 
 
 @dataclass(frozen=True)
@@ -82,11 +84,11 @@ def write_examples(
         MacrecError: an alignment task with a single modality, or interactions that break their
             contract.
     """
-    tasks = write_training(folder / "train.parquet", scan, codes, vocabulary, params)
-    with artifact_writer(folder / "eval.parquet", EVALUATION_EXAMPLES) as evaluation:
+    tasks = write_training(folder / _TRAINING, scan, codes, vocabulary, params)
+    with artifact_writer(folder / _EVALUATION, EVALUATION_EXAMPLES) as evaluation:
         for table in ahead(evaluation_chunks(scan, codes, vocabulary, params.max_history)):
             evaluation.write(table)
-    write_json(folder / "vocabulary.json", vocabulary.to_json())
+    write_json(folder / _VOCABULARY, vocabulary.to_json())
     return {
         "examples": sum(tasks.values()),
         "tasks": tasks,

@@ -28,7 +28,7 @@ def main(
     from macrec_core.params.loading import load_params
     from macrec_core.schemas import INTERACTIONS
     from macrec_core.semantic_ids import Vocabulary
-    from macrec_core.sequences import write_examples
+    from macrec_core.sequences import EXAMPLE_FILES, write_examples
     from macrec_core.windows import COLUMNS
 
     params = load_params(params_file)
@@ -39,7 +39,7 @@ def main(
     vocabulary = Vocabulary(
         tuple(modalities), num_levels, ids.codebook_size, aligned, *ids.visual_tokens
     )
-    with atomic_folder(output) as folder:
+    with atomic_folder(output, *EXAMPLE_FILES) as folder:
         counts = write_examples(
             folder,
             lambda rows: read_chunks(interactions, INTERACTIONS, rows, COLUMNS),

@@ -27,9 +27,10 @@ def main(
     params_file: ParamsFile = DEFAULT_PARAMS,
 ) -> None:
     """Gather raw ratings, metadata and images of a dataset."""
-    from macrec_core.artifacts import atomic_folder, remove_leftovers
+    from macrec_core.artifacts import atomic_folder, check_replaceable, remove_leftovers
     from macrec_core.catalog.locking import exclusive, lock_file
-    from macrec_core.catalog.raw import Places, check_replaceable, write_raw
+    from macrec_core.catalog.manifest import raw_files
+    from macrec_core.catalog.raw import Places, write_raw
     from macrec_core.catalog.scratch import Scratch
     from macrec_core.files import scratch_root
     from macrec_core.params.loading import load_params
@@ -40,10 +41,11 @@ def main(
             f"--dataset={dataset}: has no entry in dataset_specs; known: "
             f"{', '.join(sorted(params.dataset_specs))}"
         )
-    root = scratch_root(Path.cwd())
-    with exclusive(lock_file(root / "locks", str(raw.resolve())), str(raw)):
+    root, raw = scratch_root(Path.cwd()), raw.resolve()
+    with exclusive(lock_file(root / "locks", str(raw)), str(raw)):
         remove_leftovers(raw)
-        check_replaceable(raw)
+        own = raw_files(raw)
+        check_replaceable(raw, *own)
         # The scratch is left last: should the folder not come into its place, all is kept.
         with Scratch(root / "downloads") as scratch, Console() as progress:
             places = Places(
@@ -51,7 +53,7 @@ def main(
                 scratch=scratch,
                 folder=folder,
             )
-            with atomic_folder(raw) as target:
+            with atomic_folder(raw, *own) as target:
                 write_raw(
                     target,
                     params.dataset_specs[dataset],

@@ -38,7 +38,7 @@ def main(
     cases = cases_of(table, params.eval.split, params.eval.max_users)
     report: dict[str, dict[str, object]] = {name: {} for name in params.ensembles}
     missing: dict[str, dict[str, list[str]]] = {}
-    with atomic_folder(united) as folder:
+    with atomic_folder(united, "*/s*.parquet") as folder:
         for name, seed in product(params.ensembles, params.seeds):
             spec = params.ensemble_specs[name]
             absent = [str(path) for path in missing_files(lists, spec, seed)]

@@ -56,8 +56,9 @@ def main(
         {name: f"{plots.name}/items_a_code_{name}.png" for name in pictures},
         {d.name: f"figures/{d.name}_embeddings.png" for d in datasets if d.embeddings},
     )
-    with atomic_folder(plots) as folder:
-        for name, csv in plot_tables(measured.measured, unseen).items():
+    tables = plot_tables(measured.measured, unseen)
+    with atomic_folder(plots, *tables, "items_a_code_*.png") as folder:
+        for name, csv in tables.items():
             write_text(folder / name, csv)
         for name, picture in pictures.items():
             (folder / f"items_a_code_{name}.png").write_bytes(picture)

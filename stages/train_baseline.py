@@ -22,11 +22,10 @@ def main(
     params_file: ParamsFile = DEFAULT_PARAMS,
 ) -> None:
     """Train a sequence encoder on next items, with cross-entropy over the whole catalogue."""
-    from macrec_core import schemas
-    from macrec_core.artifacts import atomic_folder, read_artifact, write_json
+    from macrec_core import artifacts, schemas
     from macrec_core.baselines import histories
     from macrec_core.baselines.pretraining import pretrain
-    from macrec_core.baselines.saved import new_model, save_model
+    from macrec_core.baselines.saved import MODEL_FILES, new_model, save_model
     from macrec_core.baselines.training import train_sequence_model
     from macrec_core.cases import cases_of, training_sequences
     from macrec_core.checkpoints import Checkpoints
@@ -34,13 +33,14 @@ def main(
     from macrec_core.params.loading import load_params
     from macrec_core.runtime import code_files, fingerprint, generator, scratch_root, start
 
+    artifacts.check_replaceable(recommender, *MODEL_FILES)
     params = load_params(params_file)
     spec, settings = params.baseline(baseline), params.sequential_of(baseline)
     runtime = start(params.runtime)
     files = embedding_files(spec, embeddings)
     features = read_features(items, files)
     num_items, length = features.num_items, settings.max_history
-    table = read_artifact(interactions, schemas.INTERACTIONS)
+    table = artifacts.read_artifact(interactions, schemas.INTERACTIONS)
     bought = training_sequences(table)
     train = histories.training_histories(*bought, num_items, length)
     sequences = histories.whole_sequences(*bought, num_items, length)
@@ -62,7 +62,7 @@ def main(
         trained = train_sequence_model(
             model, train, validation, settings, seed, runtime, second, console
         )
-    with atomic_folder(recommender) as temporary:
+    with artifacts.atomic_folder(recommender, *MODEL_FILES) as temporary:
         save_model(temporary, trained.model, spec, settings)
     report = {
         "dataset": dataset,
@@ -77,4 +77,4 @@ def main(
         **model.facts(),
         **({"pretraining": pretraining} if pretraining else {}),
     }
-    write_json(metrics, report)
+    artifacts.write_json(metrics, report)

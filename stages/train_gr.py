@@ -27,26 +27,26 @@ def main(
     params = load_params(params_file)
     share_work(params.runtime)
 
-    from macrec_core import schemas
-    from macrec_core.artifacts import atomic_folder, read_artifact, read_json, write_json
+    from macrec_core import artifacts, schemas
     from macrec_core.checkpoints import Checkpoints
     from macrec_core.id_table import read_ids
-    from macrec_core.recommender.hugging_face import save_t5
+    from macrec_core.recommender.hugging_face import T5_FILES, save_t5
     from macrec_core.recommender.t5 import parameter_count
     from macrec_core.recommender.training import train_recommender
     from macrec_core.runtime import code_files, fingerprint, scratch_root, start
     from macrec_core.semantic_ids import Vocabulary
     from macrec_core.sequence_tensors import images_of, training_data
 
+    artifacts.check_replaceable(recommender, *T5_FILES)
     gr, runtime = params.gr_of(variant), start(params.runtime, use_precision=True, shared=True)
     first = runtime.processes.first
     names = ("train.parquet", "eval.parquet", "vocabulary.json")
     train_file, eval_file, vocabulary_file = (seq2seq / name for name in names)
     ids = read_ids(semantic_ids, params.modalities_of(variant))
     data = training_data(
-        read_artifact(train_file, schemas.TRAINING_EXAMPLES, ["source", "target"]),
-        read_artifact(eval_file, schemas.EVALUATION_EXAMPLES),
-        ids.codes, Vocabulary.from_json(read_json(vocabulary_file)),
+        artifacts.read_artifact(train_file, schemas.TRAINING_EXAMPLES, ["source", "target"]),
+        artifacts.read_artifact(eval_file, schemas.EVALUATION_EXAMPLES),
+        ids.codes, Vocabulary.from_json(artifacts.read_json(vocabulary_file)),
         gr.max_validation_users, images_of(ids),
     )  # fmt: skip
     key = fingerprint(
@@ -64,7 +64,7 @@ def main(
         trained = train_recommender(data, gr, seed, runtime, checkpoints, console)
     if not first:
         return
-    with atomic_folder(recommender) as temporary:
+    with artifacts.atomic_folder(recommender, *T5_FILES) as temporary:
         save_t5(trained.model, temporary, data.examples.target.shape[1] - 1)
     report = {
         "dataset": dataset,
@@ -77,4 +77,4 @@ def main(
         "stopped_by": trained.stopped_by,
         "history": trained.history,
     }
-    write_json(metrics, report)
+    artifacts.write_json(metrics, report)

@@ -1,7 +1,4 @@
-"""Train the cross-modal RQ-VAE of a variant and export it.
-
-python -m stages train_rqvae --dataset sample --variant macrec --seed 0 ...
-"""
+"""Train the cross-modal RQ-VAE of a variant and export it."""
 
 from __future__ import annotations
 
@@ -35,16 +32,18 @@ def main(
     from macrec_core import schemas
     from macrec_core.artifacts import (
         atomic_folder,
+        check_replaceable,
         check_same_items,
         read_artifact,
         read_embeddings,
         write_json,
     )
     from macrec_core.checkpoints import Checkpoints
-    from macrec_core.quantization.rqvae import save_rqvae
+    from macrec_core.quantization.rqvae import RQVAE_FILES, save_rqvae
     from macrec_core.quantization.training import QuantizerData, train_quantizer
     from macrec_core.runtime import code_files, fingerprint, scratch_root, start
 
+    check_replaceable(quantizer, *RQVAE_FILES)
     modalities, quant = params.modalities_of(variant), params.quant_of(variant)
     runtime = start(params.runtime, use_precision=True, shared=True)
     first = runtime.processes.first
@@ -73,7 +72,7 @@ def main(
         trained = train_quantizer(data, quant, seed, runtime, checkpoints, console)
     if not first:
         return
-    with atomic_folder(quantizer) as temporary:
+    with atomic_folder(quantizer, *RQVAE_FILES) as temporary:
         save_rqvae(temporary, trained.model, quant)
     report = {"dataset": dataset, "variant": variant, "seed": seed, "history": trained.history}
     write_json(metrics, report)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from macrec_core.params.baselines import BaselineSpec, SequentialParams
 
 _CONFIG, _WEIGHTS = "config.json", "model.safetensors"
+MODEL_FILES = (_CONFIG, _WEIGHTS)
 
 
 def new_model(

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from macrec_core.catalog.filtering import (
+    MIN_SEQUENCE,
     Core,
     leave_one_out,
     renumbered,
@@ -67,13 +68,7 @@ def catalogue_of_core(
         MacrecError: nothing is left.
     """
     if not len(core.interactions):
-        lost = core.dropped["interactions_outside_core"]
-        remedy = "lower it, or take more data" if lost else "correct the source"
-        raise MacrecError(
-            f"{raw}: of all interactions none is left, {lost} of them dropped by "
-            f"filter.k_core={params.k_core}, all others before (dropped: "
-            f"{core.dropped | dict(dropped)}); {remedy}"
-        )
+        raise MacrecError(_nothing_left(raw, core.dropped, params.k_core, dropped))
     item_keys, user_keys, interactions = _by_user(core.interactions)
     items = item_table(_picked(texts, item_keys))
     metrics = (
@@ -91,6 +86,22 @@ def catalogue_of_core(
         pa.table({"user_id": np.arange(len(user_keys), dtype=np.int32), "user_key": user_keys}),
         interactions,
         metrics,
+    )
+
+
+def _nothing_left(
+    raw: Path, dropped: Mapping[str, int], k_core: int, before: Mapping[str, int]
+) -> str:
+    lost = dropped["interactions_outside_core"]
+    remedy = "take more data"
+    if lost <= dropped["interactions_without_metadata"] + dropped["interactions_without_image"]:
+        remedy = "correct the source: too few of its items have metadata, and an image if needed"
+    elif k_core > MIN_SEQUENCE:
+        remedy += ", or lower it"
+    return (
+        f"{raw}: of all interactions none is left, {lost} of them dropped by "
+        f"filter.k_core={k_core}, all others before (dropped: {dict(dropped) | dict(before)}); "
+        f"{remedy}"
     )
 
 

@@ -31,11 +31,15 @@ class RefusedError(Exception):
 
     Attributes:
         cause: one word for counting, such as `forbidden_host` or `status_404`.
+        remedy: what the user can do about it.
     """
 
-    def __init__(self, cause: str, explanation: str) -> None:
+    def __init__(
+        self, cause: str, explanation: str, remedy: str = "correct the address, or name another"
+    ) -> None:
         super().__init__(explanation)
         self.cause = cause
+        self.remedy = remedy
 
 
 class Connections:
@@ -95,6 +99,7 @@ class Connections:
             "too_many_redirects",
             f"more than network.max_redirects={self._params.max_redirects} redirects, the next "
             f"to {current}",
+            "name the address that they lead to, or raise the limit",
         )
 
     def _target(self, current: httpx.URL, found: httpx.Response) -> httpx.URL:
@@ -152,14 +157,15 @@ def allowed_url(url: str, params: NetworkParams) -> httpx.URL:
     except ValueError as error:
         raise RefusedError("bad_url", f"{url!r} is no URL ({error})") from error
     if parsed.userinfo:
-        raise RefusedError("bad_url", f"{url!r} carries a user's name; leave it out")
+        raise RefusedError("bad_url", f"{url!r} carries a user's name", "leave it out")
     host = host_of(parsed)
     if any(len(label) > _LABEL for label in host.split(".")):
         raise RefusedError("bad_url", f"{url!r} names a host with a part of over {_LABEL} letters")
     if not any(_is_allowed(host, rule) for rule in params.allowed_hosts):
         raise RefusedError(
             "forbidden_host",
-            f"host {host!r} is not in network.allowed_hosts; add it if you trust it",
+            f"host {host!r} is not in network.allowed_hosts",
+            "add it if you trust it, or correct the address",
         )
     return parsed
 
@@ -186,8 +192,8 @@ def _check_address(name: str, text: str) -> None:
     if not is_public(address):
         raise RefusedError(
             "private_address",
-            f"{name} has the address {address}, which is not public; set "
-            "network.allow_private_addresses if it is meant, as behind a proxy",
+            f"{name} has the address {address}, which is not public",
+            "set network.allow_private_addresses if it is meant, as behind a proxy",
         )
 
 

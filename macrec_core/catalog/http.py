@@ -88,9 +88,9 @@ class HttpBase:
                 with_retries(tried, url, self._params, copy.size)
         except (PassingError, RefusedError, httpx.HTTPError) as error:
             remedy = (
-                "correct the address, or section network"
+                error.remedy
                 if isinstance(error, RefusedError)
-                else "check the address, or run again to continue"
+                else "run again to continue, or check the address"
             )
             raise FetchError(
                 url, _cause(error), f"{url}: cannot be fetched ({_reason(error)}); {remedy}"
@@ -183,6 +183,7 @@ class HttpBase:
             raise RefusedError(
                 "too_many_bytes",
                 f"more than network.max_file_bytes={self._params.max_file_bytes}",
+                "raise it if so large a file is meant",
             )
 
     def _image(self, url: str, limits: ImageLimits) -> bytes:

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 
 from macrec_core.artifacts import artifact_writer, read_chunks, read_json
 from macrec_core.catalog.image_trials import TrialBlocks
+from macrec_core.catalog.manifest import MANIFEST
 from macrec_core.contracts import KeyOrder
 from macrec_core.errors import MacrecError
 from macrec_core.progress import Progress
@@ -78,7 +79,7 @@ def image_parts(raw: Path) -> list[Path]:
     Raises:
         MacrecError: the manifest counts none.
     """
-    manifest = raw / "manifest.json"
+    manifest = raw / MANIFEST
     counts = read_json(manifest).get("counts")
     parts = counts.get(SHARDS) if isinstance(counts, dict) else None
     if not isinstance(parts, int):

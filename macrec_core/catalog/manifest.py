@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,15 @@ from macrec_core.errors import MacrecError
 from macrec_core.files import file_sha256
 
 MANIFEST = "manifest.json"
+
+# Beside those that the manifest lists: what is made here, and what is rewritten from 2023.
+_MADE = (
+    MANIFEST,
+    "image_failures.parquet",
+    "images/part-*.parquet",
+    "metadata.json.gz",
+    "ratings.csv",
+)
 
 Kind = Literal["sample", "amazon", "published", "minionerec", "files"]
 
@@ -68,3 +78,17 @@ def source_kind(raw: Path) -> Kind:
         f"{raw / MANIFEST}: source={kind!r}, expected one of {list(get_args(Kind))}; "
         "run download again"
     )
+
+
+def raw_files(raw: Path) -> list[str]:
+    """Patterns of all files of an earlier raw folder, which alone a new one may replace.
+
+    Without a manifest of ours there are none: the folder may be the very source.
+    """
+    try:
+        source_kind(raw)
+    except MacrecError:
+        return []
+    files = read_json(raw / MANIFEST).get("files")
+    assert isinstance(files, dict)  # as written
+    return [*_MADE, *map(glob.escape, files)]

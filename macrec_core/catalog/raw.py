@@ -15,7 +15,7 @@ from macrec_core.catalog.family import gather_published
 from macrec_core.catalog.files import gather_files
 from macrec_core.catalog.http import HttpBase, ImageLimits
 from macrec_core.catalog.layouts import Release, find_release
-from macrec_core.catalog.manifest import MANIFEST, RawContents, describe_file, write_manifest
+from macrec_core.catalog.manifest import RawContents, describe_file, write_manifest
 from macrec_core.catalog.minionerec import gather_minionerec
 from macrec_core.catalog.sample import CATEGORY, TRUTH, write_sample
 from macrec_core.catalog.scratch import Scratch
@@ -87,23 +87,6 @@ def write_raw(
         )
         write_manifest(target, spec.source, contents)
     return contents
-
-
-def check_replaceable(raw: Path) -> None:
-    """Check that a raw folder may be written at a place: nothing but an older one is replaced.
-
-    Raises:
-        MacrecError: something else is there.
-    """
-    if raw.is_dir():
-        replaceable = (raw / MANIFEST).is_file() or not any(raw.iterdir())
-    else:
-        replaceable = not raw.exists()
-    if not replaceable:
-        raise MacrecError(
-            f"--raw={raw}: is there and no earlier download (which has a {MANIFEST}), and would be "
-            "lost; name another folder, or move what is there"
-        )
 
 
 def _gathered(
@@ -203,8 +186,9 @@ def _check_pictured(bases: Sequence[LocalBase]) -> None:
     if not any(folder.is_dir() for folder in folders):
         raise MacrecError(
             f"{' and '.join(map(str, folders))}: no such folder, where a base that is a folder "
-            "has its images, under the last part of their URLs; put them there, add a server to "
-            "the dataset's bases, which is asked for the URLs, or take image from modalities"
+            "has its images, under the last part of their URLs; put them there, correct the "
+            "folder, add a server of the release to the dataset's bases, or take image from "
+            "modalities"
         )
 
 

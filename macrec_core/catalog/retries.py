@@ -84,7 +84,8 @@ def check_status(answer: httpx.Response, params: NetworkParams, allowed: tuple[i
         raise RefusedError(
             f"status_{status}",
             f"status_{status}, asks to wait {wait:.0f} s, more than "
-            f"network.max_wait_s={params.max_wait_s}; run again later",
+            f"network.max_wait_s={params.max_wait_s}",
+            "run again later, or raise the limit",
         )
     raise PassingError(f"status_{status}", f"status_{status}", wait)
 

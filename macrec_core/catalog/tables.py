@@ -43,6 +43,7 @@ def read_interactions(path: Path) -> Interactions:
         MacrecError: the file cannot be read, or a column or row breaks a rule.
     """
     table = _scanned(path, _INTERACTIONS, _IGNORED)
+    _tell_ignored(path, table, (*_INTERACTIONS, *_IGNORED))
     schema = table.collect_schema()
     keys = [_key(path, schema, name).alias(f"{name}_key") for name in ("user", "item")]
     named = table.select(*keys, _time(path, schema)).with_row_index("row", offset=1)
@@ -70,6 +71,7 @@ def read_items(path: Path, wanted: Set[str]) -> Descriptions:
         MacrecError: the file cannot be read, or a column or row breaks a rule.
     """
     table, keyed = _items(path)
+    _tell_ignored(path, table, (*_ITEMS, *_MORE_OF_ITEMS))
     good = pl.col("item_key").str.contains(KEY_PATTERN).fill_null(False)
     numbered = keyed.with_row_index("row", offset=1)
     keys, broken, chosen = _collected(
@@ -149,17 +151,20 @@ def _scanned(path: Path, needed: Sequence[str], known: Sequence[str]) -> pl.Lazy
             f"{path}: has no column {', '.join(missing)}; it needs {', '.join(needed)} and may "
             f"have {', '.join(known)} (found: {', '.join(found)})"
         )
-    unknown = [name for name in found if name not in (*needed, *known)]
+    return table
+
+
+def _tell_ignored(path: Path, table: pl.LazyFrame, known: Sequence[str]) -> None:
+    unknown = [name for name in table.collect_schema().names() if name not in known]
     if unknown:
         log.warning("%s: columns without a meaning here are ignored: %s", path, unknown)
-    return table
 
 
 def _check_header(path: Path) -> None:
     """Check that no column of a CSV file stands twice: Polars would rename the second."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            names = next(csv.reader(file), [])
+            names = next(filter(None, csv.reader(file)), [])  # Polars skips blank lines too
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise _unreadable(path, error) from error
     # Spreadsheets leave empty columns, which have no name and no meaning here.
@@ -172,8 +177,8 @@ def _check_header(path: Path) -> None:
 
 def _unreadable(path: Path, error: BaseException) -> MacrecError:
     rule = (
-        "as CSV it must be UTF-8, with commas between fields, in each row as many fields as in "
-        "the header, and quotes around fields that hold a comma or a line's end"
+        "as CSV it must be UTF-8, with commas between fields, in each row at most as many fields "
+        "as in the header, and quotes around fields that hold a comma or a line's end"
         if path.suffix == ".csv"
         else "it must be a Parquet file"
     )
@@ -222,5 +227,5 @@ def _check_rows(
     values = ", ".join(f"{name}={value!r}" for name, value in shown.row(0, named=True).items())
     raise MacrecError(
         f"{path}: row {row} has {values}; expected {expected}, keys without white space and "
-        f"control characters ({broken.height} such rows); correct or remove them"
+        f"control characters (such rows: {broken.height}); correct or remove them"
     )

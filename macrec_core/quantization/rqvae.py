@@ -20,6 +20,9 @@ from macrec_core.quantization.residual import Quantized, ResidualQuantizer
 if TYPE_CHECKING:
     from macrec_core.params.quantizer import QuantParams
 
+_CONFIG, _WEIGHTS = "config.json", "model.safetensors"
+RQVAE_FILES = (_CONFIG, _WEIGHTS)
+
 
 class ModalityRQVAE(nn.Module):
     """One modality's encoder, quantizer and decoder.
@@ -119,12 +122,12 @@ def mean_and_scale(embeddings: Tensor, rule: str) -> tuple[Tensor, Tensor]:
 
 
 def save_rqvae(folder: Path, model: CrossModalRQVAE, params: QuantParams) -> None:
-    """Write `model.safetensors` and `config.json` (widths and the quant section)."""
+    """Write the weights, and widths and the quant section, into an existing folder."""
     widths = {name: model[name].mean.numel() for name in model.modalities}
     config = {"widths": widths, "quant": params.model_dump()}
-    (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+    (folder / _CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
     tensors = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
-    save_file(tensors, str(folder / "model.safetensors"))
+    save_file(tensors, str(folder / _WEIGHTS))
 
 
 def load_rqvae(folder: Path) -> tuple[CrossModalRQVAE, QuantParams]:
@@ -136,10 +139,10 @@ def load_rqvae(folder: Path) -> tuple[CrossModalRQVAE, QuantParams]:
     from macrec_core.params.quantizer import QuantParams
 
     try:
-        config = json.loads((folder / "config.json").read_text())
+        config = json.loads((folder / _CONFIG).read_text())
         params = QuantParams.model_validate(config["quant"])
         model = CrossModalRQVAE(config["widths"], params)
-        model.load_state_dict(load_file(str(folder / "model.safetensors")))
+        model.load_state_dict(load_file(str(folder / _WEIGHTS)))
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise MacrecError(f"{folder}: is no quantizer ({error}); run train_rqvae again") from error
     return model.eval(), params

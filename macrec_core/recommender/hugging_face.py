@@ -25,6 +25,7 @@ from macrec_core.recommender.visual import ItemImages
 
 _CONFIG, _GENERATION, _WEIGHTS = "config.json", "generation_config.json", "model.safetensors"
 _VISUAL = "visual.safetensors"
+T5_FILES = (_CONFIG, _GENERATION, _WEIGHTS, _VISUAL)
 _BIAS = "block.0.layer.0.SelfAttention.relative_attention_bias.weight"
 
 

@@ -22,6 +22,7 @@ from macrec_core.artifacts import (
     artifact_writer,
     atomic_folder,
     atomic_path,
+    check_replaceable,
     check_same_items,
     fixed_lists,
     lists,
@@ -454,23 +455,23 @@ def test_readers_see_the_old_file_until_the_new_one_is_whole(tmp_path):
 
 def test_a_failed_folder_leaves_the_old_one_whole_and_nothing_else(tmp_path):
     path = tmp_path / "quantizer"
-    with atomic_folder(path) as temporary:
+    with atomic_folder(path, "*") as temporary:
         (temporary / "model").write_text("old")
         (temporary / "config").write_text("old")
-    with pytest.raises(OSError, match="disk full"), atomic_folder(path) as temporary:
+    with pytest.raises(OSError, match="disk full"), atomic_folder(path, "*") as temporary:
         (temporary / "model").write_text("new")
         raise OSError("disk full")
     assert sorted(f.name for f in path.iterdir()) == ["config", "model"]
     assert (path / "model").read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
-    with atomic_folder(path) as temporary:
+    with atomic_folder(path, "*") as temporary:
         (temporary / "model").write_text("new")
     assert [f.name for f in path.iterdir()] == ["model"]
 
 
 def test_an_older_folder_is_whole_at_any_moment_of_its_replacement(tmp_path, monkeypatch):
     path = tmp_path / "quantizer"
-    with atomic_folder(path) as temporary:
+    with atomic_folder(path, "*") as temporary:
         (temporary / "model").write_text("old")
     seen, replace = [], Path.replace
 
@@ -482,13 +483,51 @@ def test_an_older_folder_is_whole_at_any_moment_of_its_replacement(tmp_path, mon
         return done
 
     monkeypatch.setattr(Path, "replace", spy)
-    with atomic_folder(path) as temporary:
+    with atomic_folder(path, "*") as temporary:
         assert temporary.name.endswith(".tmp")
         (temporary / "model").write_text("new")
     assert [source for source, _ in seen] == ["quantizer", temporary.name]
     assert seen[0][1].endswith(".tmp") and seen[1][1] == "quantizer"
     assert (path / "model").read_text() == "new"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("name", ["thesis.txt", "parts/thesis.txt", "parts/a.json.bak"])
+def test_a_folder_with_a_foreign_file_is_not_replaced(tmp_path, name):
+    path = tmp_path / "out"
+    own = ("a.json", "parts/*.json")
+    with atomic_folder(path, *own) as temporary:
+        (temporary / "parts").mkdir()
+        (temporary / "parts" / "0.json").write_text("old")
+        (temporary / "a.json").write_text("old")
+    check_replaceable(path, *own)
+    (path / name).write_text("precious")
+    for attempt in (check_replaceable, lambda *all_: atomic_folder(*all_).__enter__()):
+        with pytest.raises(MacrecError, match=f"out: holds {name}, .*would be lost.*move"):
+            attempt(path, *own)
+    assert (path / name).read_text() == "precious"
+    assert (path / "a.json").read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_does_not_take_the_place_of_a_file(tmp_path):
+    (tmp_path / "out").write_text("precious")
+    with pytest.raises(MacrecError, match="out: is a file, and would be lost"):
+        check_replaceable(tmp_path / "out", "*")
+
+
+def test_links_in_a_folder_are_foreign_and_one_to_it_stays(tmp_path):
+    path, link = tmp_path / "real", tmp_path / "link"
+    link.symlink_to(path)
+    for text in ("old", "new"):
+        with atomic_folder(link, "a") as temporary:
+            (temporary / "a").write_text(text)
+    assert link.is_symlink()
+    assert (path / "a").read_text() == "new"
+    assert sorted(tmp_path.iterdir()) == [link, path]
+    (path / "more").symlink_to(tmp_path)
+    with pytest.raises(MacrecError, match="holds more, of no earlier run"):
+        check_replaceable(link, "a")
 
 
 def test_json_is_sorted_and_read_back(tmp_path):

@@ -87,6 +87,15 @@ def params_file_of_small_models(params_file):
     return write
 
 
+def test_a_folder_of_something_else_is_refused_before_the_training(run, params_file, tmp_path):
+    (tmp_path / "recommender").mkdir()
+    (tmp_path / "recommender" / "thesis.txt").write_text("precious")
+    result = run("train_baseline", tmp_path, params_file())
+    assert result.exit_code == 1
+    assert "recommender: holds thesis.txt, of no earlier run" in result.output
+    assert not (tmp_path / "scratch").exists()
+
+
 @pytest.mark.parametrize("baseline", [*BASELINES, MULTIMODAL])
 def test_a_baseline_is_trained_and_measured(
     run, params_file_of_small_models, committed_params, embeddings, tmp_path, baseline

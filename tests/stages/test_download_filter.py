@@ -162,17 +162,49 @@ def test_bad_input_of_download_is_one_line_and_leaves_nothing(
     assert not folder.exists() or contents(folder) == {}
 
 
-@pytest.mark.parametrize("foreign", [["raw/thesis.txt"], ["raw/images/1.jpg"], ["raw"]])
+@pytest.mark.parametrize(
+    "foreign", ["raw/thesis.txt", "raw/images/1.jpg", "raw/manifest.json", "raw"]
+)
 def test_download_replaces_nothing_but_a_raw_folder(params, tmp_path, foreign):
-    for name in foreign:
-        path = tmp_path / "out" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("precious")
+    path = tmp_path / "out" / foreign
+    path.parent.mkdir(parents=True)
+    path.write_text("precious")
     before = contents(tmp_path / "out")
     result = run_download(params, tmp_path / "out", "toys")
     assert result.exit_code == 1
-    assert "is there and no earlier download (which has a manifest.json)" in result.output
+    assert "raw: " in result.output and "would be lost" in result.output
+    assert result.output.count("\n") == 1
     assert contents(tmp_path / "out") == before
+
+
+@pytest.mark.parametrize("text", ['{"name": "a web page"}', '["x"]'])
+def test_another_programs_manifest_makes_no_raw_folder(params, tmp_path, text):
+    (tmp_path / "out" / "raw").mkdir(parents=True)
+    (tmp_path / "out" / "raw" / "manifest.json").write_text(text)
+    result = run_download(params, tmp_path / "out", "toys")
+    assert result.exit_code == 1
+    assert "holds manifest.json, of no earlier run, and would be lost" in result.output
+
+
+def test_a_file_laid_into_a_raw_folder_is_not_lost(params, tmp_path):
+    assert run_download(params, tmp_path / "out", "toys").exit_code == 0
+    (tmp_path / "out" / "raw" / "notes.txt").write_text("precious")
+    result = run_download(params, tmp_path / "out", "toys")
+    assert result.exit_code == 1
+    assert "holds notes.txt, of no earlier run" in result.output
+    assert (tmp_path / "out" / "raw" / "notes.txt").read_text() == "precious"
+
+
+def test_a_link_to_a_raw_folder_stays_a_link(params, tmp_path):
+    (tmp_path / "large_disk").mkdir()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "raw").symlink_to(tmp_path / "large_disk" / "raw")
+    for _ in range(2):
+        result = run_download(params, tmp_path / "out", "toys")
+        assert result.exit_code == 0, result.output
+    assert (tmp_path / "out" / "raw").is_symlink()
+    assert (tmp_path / "large_disk" / "raw" / "manifest.json").is_file()
+    assert [path.name for path in (tmp_path / "large_disk").iterdir()] == ["raw"]
 
 
 def test_download_writes_into_an_empty_folder_and_over_an_older_one(params, tmp_path):

@@ -49,6 +49,22 @@ def test_the_same_seed_gives_the_same_bytes_from_another_scratch(
         assert (found == expected) is same
 
 
+def test_a_folder_of_something_else_is_refused_before_the_training(
+    toy_cell, run_cell, params_file, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("MACREC_SCRATCH", str(tmp_path / "scratch"))
+    folder = copied(toy_cell, tmp_path / "cell")
+    (folder / "recommender").mkdir()
+    # A model of someone else's, say, that was meant to be read.
+    for name in ("config.json", "model.safetensors", "tokenizer.json"):
+        (folder / "recommender" / name).write_text("precious")
+    result = run_cell("train_gr", folder, params_file())
+    assert result.exit_code == 1
+    assert "recommender: holds tokenizer.json, of no earlier run" in result.output
+    assert not (tmp_path / "scratch").exists()
+    assert (folder / "recommender" / "config.json").read_text() == "precious"
+
+
 def test_a_training_killed_midway_goes_on_to_the_same_bytes(
     toy_cell, toy_stage_inputs, run_cell, params_file, tmp_path, monkeypatch
 ):

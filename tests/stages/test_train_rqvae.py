@@ -73,6 +73,14 @@ def test_quantizer_and_history_are_written(shop):
     assert config["widths"] == {"text": 12, "image": 8}
 
 
+def test_a_folder_of_something_else_is_refused_before_any_epoch(shop, epochs):
+    (shop / "out" / "quantizer").mkdir(parents=True)
+    (shop / "out" / "quantizer" / "thesis.txt").write_text("precious")
+    assert "quantizer: holds thesis.txt, of no earlier run" in fail(train_arguments(shop))
+    assert epochs == []
+    assert (shop / "out" / "quantizer" / "thesis.txt").read_text() == "precious"
+
+
 def test_one_seed_gives_the_same_bytes_in_another_scratch_and_another_seed_does_not(
     shop, monkeypatch
 ):

@@ -15,7 +15,7 @@ from macrec_core.artifacts import read_artifact
 from macrec_core.catalog.catalogue import build_catalogue
 from macrec_core.catalog.raw import Places, write_raw
 from macrec_core.catalog.scratch import Scratch
-from macrec_core.catalog.tables import read_interactions, read_items
+from macrec_core.catalog.tables import image_paths, read_interactions, read_items
 from macrec_core.errors import MacrecError
 from macrec_core.params.data import FilesSource, FilterParams
 from macrec_core.schemas import IMAGES, INTERACTIONS, ITEMS, USERS
@@ -156,8 +156,8 @@ def test_the_image_modality_needs_a_column_of_paths(catalogue_of):
 @pytest.mark.parametrize(
     ("suffix", "change", "message"),
     [
-        (".csv", {"user": ["u", None]}, r"row 2 has user=None, item='b'.*\(1 such rows\)"),
-        (".parquet", {"item": [None, None]}, r"row 1 has .*item=None.*\(2 such rows\)"),
+        (".csv", {"user": ["u", None]}, r"row 2 has user=None, item='b'.*\(such rows: 1\)"),
+        (".parquet", {"item": [None, None]}, r"row 1 has .*item=None.*\(such rows: 2\)"),
         (".csv", {"item": ["a", "b c"]}, r"row 2 has .*item='b c'.*white space"),
         (".csv", {"timestamp": [1, "2020-01-01"]}, r"row 2 .*timestamp='2020-01-01'"),
         (".parquet", {"timestamp": [1, None]}, r"row 2 has .*timestamp=None"),
@@ -214,8 +214,9 @@ def test_empty_columns_of_a_spreadsheet_are_ignored(tmp_path):
     assert read_interactions(tmp_path / "t.csv").rows() == [("u", "a", 1)]
 
 
-def test_a_column_that_stands_twice_is_refused(tmp_path):
-    (tmp_path / "t.csv").write_text("user,item,timestamp,user\nu,a,1,v\n")
+@pytest.mark.parametrize("before", ["", "\n", "\r\n\r\n"])
+def test_a_column_that_stands_twice_is_refused(tmp_path, before):
+    (tmp_path / "t.csv").write_text(f"{before}user,item,timestamp,user\nu,a,1,v\n")
     with pytest.raises(MacrecError, match=r"t\.csv: column user stands there more than once"):
         read_interactions(tmp_path / "t.csv")
 
@@ -229,9 +230,11 @@ def test_a_path_is_no_pattern(tmp_path, suffix):
 
 
 def test_columns_without_a_meaning_are_told(tmp_path, caplog):
-    path = write_table(tmp_path / "t.csv", {"item": ["a"], "title": ["A"], "descripton": ["x"]})
+    columns = {"item": ["a"], "title": ["A"], "descripton": ["x"], "image": ["a.jpg"]}
+    path = write_table(tmp_path / "t.csv", columns)
     read_items(path, set())
-    assert "ignored: ['descripton']" in caplog.text
+    assert image_paths(path, {"a"}) == {"a": ["a.jpg"]}
+    assert caplog.text.count("ignored: ['descripton']") == 1
 
 
 def test_a_missing_file_and_another_ending_are_named(tmp_path, image_params):

@@ -147,7 +147,7 @@ def test_whatever_happens_the_file_is_the_servers_or_there_is_an_error(tmp_path_
 
 def test_a_later_run_goes_on_where_a_failed_one_stopped(gather, expected, server):
     server.faults[METADATA] = [cut_after(50), *[status(503)] * 3]
-    with pytest.raises(MacrecError, match=r"_Cards\.json\.gz: cannot be fetched \(status_503\)"):
+    with pytest.raises(MacrecError, match=r"_Cards\.json\.gz: .* \(status_503\); run again"):
         gather(server.url, target="failed")
     server.requests.clear()
     raw, _ = gather(server.url)
@@ -236,7 +236,7 @@ def test_429_waits_as_long_as_the_server_asks(gather, expected, server, wait):
 
 def test_a_longer_wait_than_allowed_is_refused_at_once(gather, server):
     server.faults[RATINGS] = [status(429, Retry_After="3600")]
-    with pytest.raises(MacrecError, match=r"asks to wait 3600 s, more than network\.max_wait_s=2"):
+    with pytest.raises(MacrecError, match=r"3600 s, more than .*max_wait_s=2\.0\); run again"):
         gather(server.url)
     assert len(server.ranges(RATINGS)) == 1
 
@@ -277,7 +277,7 @@ def test_no_server_is_a_clear_error(gather, server):
 
 def test_what_the_server_does_not_have_is_not_tried_again(gather, server):
     (server.folder / RATINGS[1:]).unlink()
-    with pytest.raises(MacrecError, match=r"Gift_Cards\.csv: cannot be fetched \(status_404\)"):
+    with pytest.raises(MacrecError, match=r"Gift_Cards\.csv: .* \(status_404\); correct the"):
         gather(server.url)
     assert len(server.ranges(RATINGS)) == 1
 
@@ -434,7 +434,7 @@ def test_a_redirect_off_the_list_is_refused(gather, server, target, message):
 
 def test_a_redirect_loop_ends(gather, server):
     server.always[RATINGS] = redirect(RATINGS)
-    with pytest.raises(MacrecError, match=r"more than network\.max_redirects=3 redirects"):
+    with pytest.raises(MacrecError, match=r"max_redirects=3 redirects, .*\); name the address"):
         gather(server.url)
     assert len(server.ranges(RATINGS)) == 4
 
