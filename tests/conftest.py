@@ -5,6 +5,7 @@ Heavy imports stand inside the fixtures that need them.
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 from pathlib import Path
@@ -26,6 +27,15 @@ settings.register_profile("macrec", deadline=None)
 settings.load_profile("macrec")
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(autouse=True)
+def no_log_of_an_earlier_test():
+    """A stage logs to the stream that it finds, which pytest closes after the test."""
+    yield
+    root = logging.getLogger()
+    for handler in [each for each in root.handlers if type(each) is logging.StreamHandler]:
+        root.removeHandler(handler)
 
 
 @pytest.fixture(scope="session")
