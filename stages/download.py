@@ -8,7 +8,6 @@ looked for below $MACREC_DATA, or the working directory.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -32,6 +31,7 @@ def main(
     from macrec_core.catalog.manifest import raw_files
     from macrec_core.catalog.raw import Places, write_raw
     from macrec_core.catalog.scratch import Scratch
+    from macrec_core.catalog.source import data_root
     from macrec_core.files import scratch_root
     from macrec_core.params.loading import load_params
 
@@ -49,7 +49,7 @@ def main(
         # The scratch is left last: should the folder not come into its place, all is kept.
         with Scratch(root / "downloads") as scratch, Console() as progress:
             places = Places(
-                data_root=Path(os.environ.get("MACREC_DATA") or Path.cwd()),
+                data_root=data_root(),
                 scratch=scratch,
                 folder=folder,
             )

@@ -19,7 +19,7 @@ from macrec_core.catalog.manifest import RawContents, describe_file, write_manif
 from macrec_core.catalog.minionerec import gather_minionerec
 from macrec_core.catalog.sample import CATEGORY, TRUTH, write_sample
 from macrec_core.catalog.scratch import Scratch
-from macrec_core.catalog.source import Base, LocalBase, Mirrors, is_url
+from macrec_core.catalog.source import Base, LocalBase, Mirrors, find_folder, is_url
 from macrec_core.errors import MacrecError
 from macrec_core.files import full_disk_named
 from macrec_core.params.data import (
@@ -102,7 +102,7 @@ def _gathered(
     if isinstance(spec, AmazonSource):
         return _amazon(target, spec, images, places, network, progress)
     label = places.folder or spec.folder
-    folder = _folder(label, places)
+    folder = find_folder(label, places.data_root)
     if isinstance(spec, MiniOneRecSource):
         return gather_minionerec(spec, folder, label, target)
     if isinstance(spec, FilesSource):
@@ -147,7 +147,7 @@ def _amazon(
         spec.layout, spec.category, own_allowed=not any(is_url(base) for base in named)
     )
     bases = _present(named, places)
-    folders = {base: _folder(base, places) for base in bases if not is_url(base)}
+    folders = {base: find_folder(base, places.data_root) for base in bases if not is_url(base)}
     with Connections(network) as connections:
 
         def opened(base: str) -> Base:
@@ -203,14 +203,3 @@ def _with_truth(contents: RawContents, folder: Path, label: str, target: Path) -
     shutil.copyfile(folder / TRUTH, target / TRUTH)
     entry = describe_file(target / TRUTH, f"{label}/{TRUTH}", kept=True)
     return replace(contents, files=contents.files | {TRUTH: entry})
-
-
-def _folder(text: str, places: Places) -> Path:
-    folder = places.data_root / text  # an absolute text stands for itself
-    if not folder.is_dir():
-        raise MacrecError(
-            f"{folder}: is no folder; correct it in dataset_specs (folder, or bases), give "
-            "--folder, or set MACREC_DATA to the folder that relative ones are in (without it: "
-            "where you are)"
-        )
-    return folder

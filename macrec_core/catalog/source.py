@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -166,3 +167,28 @@ class Mirrors:
 def is_url(text: str) -> bool:
     """Whether a base is a URL rather than a folder."""
     return "://" in text
+
+
+def data_root() -> Path:
+    """What a relative folder of the params is relative to: $MACREC_DATA, or where we are."""
+    return Path(os.environ.get("MACREC_DATA") or Path.cwd())
+
+
+def find_folder(text: str, root: Path) -> Path:
+    """A folder that the params name.
+
+    Args:
+        text: its path.
+        root: what a relative one is relative to.
+
+    Raises:
+        MacrecError: it is not there.
+    """
+    folder = root / text  # an absolute text stands for itself
+    if not folder.is_dir():
+        raise MacrecError(
+            f"{folder}: is no folder; correct it in dataset_specs (folder, or bases), give "
+            "--folder, or set MACREC_DATA to the folder that relative ones are in (without it: "
+            "where you are)"
+        )
+    return folder
