@@ -14,7 +14,6 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
@@ -235,6 +234,7 @@ def atomic_folder(path: Path, *own: str) -> Iterator[Path]:
         temporary.chmod(0o755)
         try:
             yield temporary
+            check_replaceable(path, *own)  # the block may have taken hours
             older = temporary.with_suffix(".older.tmp")
             if path.exists():
                 path.replace(older)
@@ -249,22 +249,34 @@ def check_replaceable(path: Path, *own: str) -> None:
 
     Args:
         path: where a folder is to be written.
-        own: patterns (of fnmatch) of all files that such a folder has, relative to it.
+        own: patterns (of fnmatch, part by part) of all files that such a folder has, relative
+            to it.
 
     Raises:
-        MacrecError: a file is there that is none of them.
+        MacrecError: a file is there that is none of them, or the folder cannot be replaced.
     """
+    if path.is_mount():
+        raise MacrecError(
+            f"{path}: is a disk's root, which cannot be replaced; name a folder below it"
+        )
     entries = path.rglob("*") if path.is_dir() else ()
     files = (entry for entry in entries if entry.is_symlink() or not entry.is_dir())
-    names = (file.relative_to(path).as_posix() for file in files)
-    foreign = next((n for n in names if not any(fnmatchcase(n, each) for each in own)), None)
+    names = (file.relative_to(path) for file in files)
+    foreign = next((n for n in names if not any(_fits(n, each) for each in own)), None)
     if foreign is None and (path.is_dir() or not path.exists()):
         return
-    found = "is a file" if foreign is None else f"holds {foreign}, of no earlier run"
+    found = "is a file"
+    if foreign is not None:
+        found = f"holds {foreign}, which no earlier run is known to have written"
     raise MacrecError(
         f"{path}: {found}, and would be lost, since the folder is replaced as a whole; name "
         "another folder, or move what is there"
     )
+
+
+def _fits(name: Path, pattern: str) -> bool:
+    # `match` alone compares the last parts only.
+    return len(name.parts) == len(Path(pattern).parts) and name.match(pattern)
 
 
 def remove_leftovers(path: Path) -> None:

@@ -26,7 +26,7 @@ def main(
     params_file: ParamsFile = DEFAULT_PARAMS,
 ) -> None:
     """Gather raw ratings, metadata and images of a dataset."""
-    from macrec_core.artifacts import atomic_folder, check_replaceable, remove_leftovers
+    from macrec_core.artifacts import atomic_folder, remove_leftovers
     from macrec_core.catalog.locking import exclusive, lock_file
     from macrec_core.catalog.manifest import raw_files
     from macrec_core.catalog.raw import Places, write_raw
@@ -45,7 +45,6 @@ def main(
     with exclusive(lock_file(root / "locks", str(raw)), str(raw)):
         remove_leftovers(raw)
         own = raw_files(raw)
-        check_replaceable(raw, *own)
         # The scratch is left last: should the folder not come into its place, all is kept.
         with Scratch(root / "downloads") as scratch, Console() as progress:
             places = Places(

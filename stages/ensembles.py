@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from macrec_core.errors import MacrecError
 from stages.console import DEFAULT_PARAMS, Dataset, ParamsFile
 
 log = logging.getLogger(__name__)
@@ -33,12 +34,16 @@ def main(
     from macrec_core.params.loading import load_params
     from macrec_core.recommendations import figures, recommendations_table
 
+    if united.resolve() == lists.resolve():
+        raise MacrecError(
+            f"--united={united}: is --lists, which would be lost; name another folder"
+        )
     params = load_params(params_file)
     table = read_artifact(interactions, schemas.INTERACTIONS)
     cases = cases_of(table, params.eval.split, params.eval.max_users)
     report: dict[str, dict[str, object]] = {name: {} for name in params.ensembles}
     missing: dict[str, dict[str, list[str]]] = {}
-    with atomic_folder(united, "*/s*.parquet") as folder:
+    with atomic_folder(united, "*/s[0-9]*.parquet") as folder:
         for name, seed in product(params.ensembles, params.seeds):
             spec = params.ensemble_specs[name]
             absent = [str(path) for path in missing_files(lists, spec, seed)]

@@ -122,7 +122,7 @@ def main(scratch, raw, items):
     shop = Shop(seed=time.time_ns(), longest_s=0.02)
     with Scratch(Path(scratch)) as held:
         trials = image_trials.claimed_trials(held, urls, PARAMS, "")
-        with atomic_folder(Path(raw), "*") as target:
+        with atomic_folder(Path(raw), "*", "images/*") as target:
             collect_images(urls, shop.load, PARAMS, trials, target, Announced())
 
 

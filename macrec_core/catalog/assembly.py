@@ -93,11 +93,17 @@ def _nothing_left(
     raw: Path, dropped: Mapping[str, int], k_core: int, before: Mapping[str, int]
 ) -> str:
     lost = dropped["interactions_outside_core"]
-    remedy = "take more data"
-    if lost <= dropped["interactions_without_metadata"] + dropped["interactions_without_image"]:
-        remedy = "correct the source: too few of its items have metadata, and an image if needed"
-    elif k_core > MIN_SEQUENCE:
-        remedy += ", or lower it"
+    unusable = dropped["interactions_without_metadata"] + dropped["interactions_without_image"]
+    if not lost and not unusable:
+        remedy = "correct the source, in which none can be read"
+    elif not lost:
+        remedy = "correct the source: of its items none has metadata, and an image if needed"
+    else:
+        remedy = "take more data"
+        if k_core > MIN_SEQUENCE:
+            remedy += ", or lower filter.k_core"
+        if unusable:
+            remedy += ", or mend the source's metadata, and images if needed"
     return (
         f"{raw}: of all interactions none is left, {lost} of them dropped by "
         f"filter.k_core={k_core}, all others before (dropped: {dict(dropped) | dict(before)}); "

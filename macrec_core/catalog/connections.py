@@ -99,7 +99,7 @@ class Connections:
             "too_many_redirects",
             f"more than network.max_redirects={self._params.max_redirects} redirects, the next "
             f"to {current}",
-            "name the address that they lead to, or raise the limit",
+            "name the address that they lead to, or another one if they lead in a circle",
         )
 
     def _target(self, current: httpx.URL, found: httpx.Response) -> httpx.URL:

@@ -55,8 +55,8 @@ def numbered_interactions(table: pl.DataFrame) -> Interactions:
 
     Args:
         table: columns user_key and item_key (text) and timestamp (Int64), without nulls. The keys
-            are taken out of it, so that they lie in memory once (a column that is just being
-            taken twice).
+            are taken out of it, so that they lie in memory once (while a column is being
+            taken, that one twice).
     """
     columns = [_taken(table, name) for name in ("user_key", "item_key")]
     # Arrow and NumPy work on one core, and release Python's lock.

@@ -18,7 +18,7 @@ MANIFEST = "manifest.json"
 _MADE = (
     MANIFEST,
     "image_failures.parquet",
-    "images/part-*.parquet",
+    "images/part-[0-9]*.parquet",
     "metadata.json.gz",
     "ratings.csv",
 )
@@ -86,9 +86,11 @@ def raw_files(raw: Path) -> list[str]:
     Without a manifest of ours there are none: the folder may be the very source.
     """
     try:
-        source_kind(raw)
+        manifest = read_json(raw / MANIFEST)
     except MacrecError:
         return []
-    files = read_json(raw / MANIFEST).get("files")
-    assert isinstance(files, dict)  # as written
-    return [*_MADE, *map(glob.escape, files)]
+    files = manifest.get("files")
+    if manifest.get("source") not in get_args(Kind) or not isinstance(files, dict):
+        return []
+    kept = [name for name, entry in files.items() if isinstance(entry, dict) and entry.get("kept")]
+    return [*_MADE, *map(glob.escape, kept)]

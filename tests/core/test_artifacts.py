@@ -492,7 +492,10 @@ def test_an_older_folder_is_whole_at_any_moment_of_its_replacement(tmp_path, mon
     assert list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.parametrize("name", ["thesis.txt", "parts/thesis.txt", "parts/a.json.bak"])
+@pytest.mark.parametrize(
+    "name",
+    ["thesis.txt", "parts/thesis.txt", "parts/a.json.bak", "parts/more/a.json", "more/a.json"],
+)
 def test_a_folder_with_a_foreign_file_is_not_replaced(tmp_path, name):
     path = tmp_path / "out"
     own = ("a.json", "parts/*.json")
@@ -501,6 +504,7 @@ def test_a_folder_with_a_foreign_file_is_not_replaced(tmp_path, name):
         (temporary / "parts" / "0.json").write_text("old")
         (temporary / "a.json").write_text("old")
     check_replaceable(path, *own)
+    (path / name).parent.mkdir(parents=True, exist_ok=True)
     (path / name).write_text("precious")
     for attempt in (check_replaceable, lambda *all_: atomic_folder(*all_).__enter__()):
         with pytest.raises(MacrecError, match=f"out: holds {name}, .*would be lost.*move"):
@@ -508,6 +512,24 @@ def test_a_folder_with_a_foreign_file_is_not_replaced(tmp_path, name):
     assert (path / name).read_text() == "precious"
     assert (path / "a.json").read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_that_came_during_the_work_is_not_lost(tmp_path):
+    with pytest.raises(MacrecError, match=r"out: holds thesis\.txt"):
+        with atomic_folder(tmp_path / "out", "a") as temporary:
+            (temporary / "a").write_text("new")
+            (tmp_path / "out").mkdir()
+            (tmp_path / "out" / "thesis.txt").write_text("precious")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["thesis.txt"]
+    assert list(tmp_path.iterdir()) == [tmp_path / "out"]
+
+
+def test_a_disks_root_is_refused_before_the_work(small_disk, tmp_path):
+    (tmp_path / "link").symlink_to(small_disk)
+    for path in (small_disk, tmp_path / "link"):
+        with pytest.raises(MacrecError, match=r"disk: is a disk's root.*name a folder below it"):
+            with atomic_folder(path, "a"):
+                pytest.fail("begun")
 
 
 def test_a_folder_does_not_take_the_place_of_a_file(tmp_path):
@@ -526,7 +548,7 @@ def test_links_in_a_folder_are_foreign_and_one_to_it_stays(tmp_path):
     assert (path / "a").read_text() == "new"
     assert sorted(tmp_path.iterdir()) == [link, path]
     (path / "more").symlink_to(tmp_path)
-    with pytest.raises(MacrecError, match="holds more, of no earlier run"):
+    with pytest.raises(MacrecError, match="holds more, which no earlier run"):
         check_replaceable(link, "a")
 
 

@@ -92,7 +92,7 @@ def test_a_folder_of_something_else_is_refused_before_the_training(run, params_f
     (tmp_path / "recommender" / "thesis.txt").write_text("precious")
     result = run("train_baseline", tmp_path, params_file())
     assert result.exit_code == 1
-    assert "recommender: holds thesis.txt, of no earlier run" in result.output
+    assert "recommender: holds thesis.txt, which no earlier run" in result.output
     assert not (tmp_path / "scratch").exists()
 
 

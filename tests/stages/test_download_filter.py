@@ -177,13 +177,19 @@ def test_download_replaces_nothing_but_a_raw_folder(params, tmp_path, foreign):
     assert contents(tmp_path / "out") == before
 
 
-@pytest.mark.parametrize("text", ['{"name": "a web page"}', '["x"]'])
+@pytest.mark.parametrize(
+    "text",
+    ['{"name": "a web page"}', '["x"]', '{"source": "sample"}', '{"source": {}, "files": []}'],
+)
 def test_another_programs_manifest_makes_no_raw_folder(params, tmp_path, text):
     (tmp_path / "out" / "raw").mkdir(parents=True)
     (tmp_path / "out" / "raw" / "manifest.json").write_text(text)
     result = run_download(params, tmp_path / "out", "toys")
     assert result.exit_code == 1
-    assert "holds manifest.json, of no earlier run, and would be lost" in result.output
+    assert (
+        "holds manifest.json, which no earlier run is known to have written, and would be lost"
+        in result.output
+    )
 
 
 def test_a_file_laid_into_a_raw_folder_is_not_lost(params, tmp_path):
@@ -191,7 +197,7 @@ def test_a_file_laid_into_a_raw_folder_is_not_lost(params, tmp_path):
     (tmp_path / "out" / "raw" / "notes.txt").write_text("precious")
     result = run_download(params, tmp_path / "out", "toys")
     assert result.exit_code == 1
-    assert "holds notes.txt, of no earlier run" in result.output
+    assert "holds notes.txt, which no earlier run" in result.output
     assert (tmp_path / "out" / "raw" / "notes.txt").read_text() == "precious"
 
 

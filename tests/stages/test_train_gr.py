@@ -60,7 +60,7 @@ def test_a_folder_of_something_else_is_refused_before_the_training(
         (folder / "recommender" / name).write_text("precious")
     result = run_cell("train_gr", folder, params_file())
     assert result.exit_code == 1
-    assert "recommender: holds tokenizer.json, of no earlier run" in result.output
+    assert "recommender: holds tokenizer.json, which no earlier run" in result.output
     assert not (tmp_path / "scratch").exists()
     assert (folder / "recommender" / "config.json").read_text() == "precious"
 

@@ -76,7 +76,7 @@ def test_quantizer_and_history_are_written(shop):
 def test_a_folder_of_something_else_is_refused_before_any_epoch(shop, epochs):
     (shop / "out" / "quantizer").mkdir(parents=True)
     (shop / "out" / "quantizer" / "thesis.txt").write_text("precious")
-    assert "quantizer: holds thesis.txt, of no earlier run" in fail(train_arguments(shop))
+    assert "quantizer: holds thesis.txt, which no earlier run" in fail(train_arguments(shop))
     assert epochs == []
     assert (shop / "out" / "quantizer" / "thesis.txt").read_text() == "precious"
 

@@ -12,6 +12,8 @@ import pytest
 from misbehaving_server import LOOPBACK
 from PIL import Image
 
+from macrec_core.artifacts import check_replaceable
+from macrec_core.catalog.manifest import raw_files
 from macrec_core.catalog.raw import Places, write_raw
 from macrec_core.catalog.scratch import Scratch
 from macrec_core.params.data import AmazonSource, ImageParams
@@ -112,9 +114,11 @@ def gather(tmp_path, image_params, release):
         )
         with Scratch(tmp_path / "scratch") as scratch:
             places = Places(data_root=tmp_path, scratch=scratch, folder=None)
-            return raw, write_raw(
+            contents = write_raw(
                 raw, spec, images, places, network=network, with_images=with_images
             )
+        check_replaceable(raw, *raw_files(raw))  # by a later download
+        return raw, contents
 
     return run
 

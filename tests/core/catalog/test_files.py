@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from misbehaving_server import LOOPBACK
 
-from macrec_core.artifacts import read_artifact
+from macrec_core.artifacts import check_replaceable, read_artifact
 from macrec_core.catalog.catalogue import build_catalogue
+from macrec_core.catalog.manifest import raw_files
 from macrec_core.catalog.raw import Places, write_raw
 from macrec_core.catalog.scratch import Scratch
 from macrec_core.catalog.tables import image_paths, read_interactions, read_items
@@ -69,6 +70,7 @@ def catalogue_of(tmp_path, image_params, jpeg_bytes):
             contents = write_raw(
                 raw, spec, image_params, places, network=LOOPBACK, with_images="image" in modalities
             )
+        check_replaceable(raw, *raw_files(raw))  # by a later download
         built = build_catalogue(raw, modalities, FilterParams(k_core=1, max_bad_lines=0))
         return contents, built
 

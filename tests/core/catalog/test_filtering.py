@@ -238,24 +238,20 @@ def test_too_many_bad_lines_of_both_files_together_stop(tmp_path, caplog):
 
 
 @pytest.mark.parametrize(
-    ("lines", "remedy"),
+    ("lines", "k", "remedy"),
     [
-        ([], "0 of them dropped by .*correct the source"),
-        (["A,u,5.0,1"], "0 of them dropped by .*correct the source"),
-        (["a,u,5.0,1"], "1 of them dropped by .*take more data, or lower it$"),
-        (["a,u,5.0,1", "A,u,5.0,1", "A,v,5.0,1"], "1 of them dropped by .*correct the source"),
+        ([], 5, r"0 of them dropped by .*; correct the source, in which none can be read$"),
+        (["bad"], 5, r"bad_rating_lines': 1.*; correct the source, in which none can be read$"),
+        (["A,u,5.0,1"], 5, r"0 of them dropped by .*: of its items none has metadata, and an"),
+        (["a,u,5.0,1"], 5, r"1 of them dropped by .*; take more data, or lower filter\.k_core$"),
+        (["a,u,5.0,1", "A,u,5.0,1"], 5, r"; take more data, or lower filter\.k_core, or mend the"),
+        (["a,u,5.0,1", "b,u,5.0,1"], 3, r"2 of them dropped by .*; take more data$"),
     ],
 )
-def test_nothing_left_is_an_error_with_remedy(tmp_path, lines, remedy):
+def test_nothing_left_is_an_error_with_remedy(tmp_path, lines, k, remedy):
     raw = write_raw_folder(tmp_path / "raw", lines, "abc")
     with pytest.raises(MacrecError, match=remedy):
-        build_catalogue(raw, ["text"], params(k=5))
-
-
-def test_a_core_that_cannot_be_lowered_is_not_told_to_be(tmp_path):
-    raw = write_raw_folder(tmp_path / "raw", ["a,u,5.0,1", "b,u,5.0,1"], "abc")
-    with pytest.raises(MacrecError, match=r"2 of them dropped by .*; take more data$"):
-        build_catalogue(raw, ["text"], params(k=3))
+        build_catalogue(raw, ["text"], params(k=k, bad=1))
 
 
 def test_texts_are_cleaned_and_empty_ones_counted(tmp_path):

@@ -11,8 +11,10 @@ from collections import Counter
 import pytest
 from misbehaving_server import LOOPBACK
 
+from macrec_core.artifacts import check_replaceable
 from macrec_core.catalog.catalogue import build_catalogue
 from macrec_core.catalog.image_shards import ItemImages
+from macrec_core.catalog.manifest import raw_files
 from macrec_core.catalog.minionerec import rebuilt_sequences
 from macrec_core.catalog.raw import Places, write_raw
 from macrec_core.catalog.scratch import Scratch
@@ -60,6 +62,7 @@ def gather(tmp_path, image_params):
         )  # fmt: skip
         places = Places(data_root=tmp_path, scratch=Scratch(tmp_path / "scratch"), folder=None)
         write_raw(raw, spec, image_params, places, network=LOOPBACK, with_images=False)
+        check_replaceable(raw, *raw_files(raw))  # by a later download
         return raw
 
     return make

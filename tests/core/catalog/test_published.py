@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from misbehaving_server import LOOPBACK
 
+from macrec_core.artifacts import check_replaceable
 from macrec_core.catalog.catalogue import build_catalogue
 from macrec_core.catalog.image_shards import ItemImages
+from macrec_core.catalog.manifest import raw_files
 from macrec_core.catalog.published import (
     count_items,
     published_embeddings_path,
@@ -50,9 +52,9 @@ def gather(tmp_path, folder, images, **changes):
     raw = tmp_path / "raw"
     raw.mkdir()
     places = Places(data_root=folder.parent, scratch=Scratch(tmp_path / "scratch"), folder=None)
-    return raw, write_raw(
-        raw, source(**changes), images, places, network=LOOPBACK, with_images=True
-    )
+    contents = write_raw(raw, source(**changes), images, places, network=LOOPBACK, with_images=True)
+    check_replaceable(raw, *raw_files(raw))  # by a later download
+    return raw, contents
 
 
 def write_ids(path, letters="abc", count=4):
