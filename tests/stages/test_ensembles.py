@@ -44,6 +44,14 @@ def test_two_lists_of_a_variant_are_its_own_ensemble(run, toy_cell, tmp_path):
     assert found["users"] == expected["users"]
 
 
+def test_the_lists_are_not_replaced_by_what_unites_them(run, tmp_path):
+    (tmp_path / "united").symlink_to(tmp_path / "recommendations")
+    result = run(both=("mean_plus_found", EQUAL))
+    assert result.exit_code == 1
+    assert "united: is --lists, which would be lost; name another" in result.output
+    assert (tmp_path / "recommendations/macrec/s0.parquet").exists()
+
+
 def test_every_rule_has_lists_of_its_own_and_twice_the_same(run, tmp_path):
     rules = {"one": ("mean", MEMBERS), "other": ("reciprocal_rank", MEMBERS)}
     assert run(**rules).exit_code == 0
