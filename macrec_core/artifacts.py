@@ -70,6 +70,9 @@ def artifact_writer(
         path: target file; its folder is made if missing.
         contract: what the chunks must meet, keys across chunks included.
         info: small facts about the origin (encoder, weight hash), kept in the metadata.
+
+    Raises:
+        MacrecError: a file is there that is no such artifact.
     """
     metadata = {
         _NAME: contract.name.encode(),
@@ -81,6 +84,7 @@ def artifact_writer(
     # no room as differences.
     dense = contract.key if contract.dense_key else ()
     flat = [field.name for field in contract.schema if not pa.types.is_nested(field.type)]
+    _check_same_kind(path, contract)
     with (
         atomic_path(path) as temporary,
         pq.ParquetWriter(
@@ -197,8 +201,11 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """A temporary file beside `path` that takes its place if the block succeeds.
 
     Raises:
+        MacrecError: a folder is there.
         FullDiskError: of what the block writes, too.
     """
+    if path.is_dir():
+        raise MacrecError(f"{path}: is a folder, where a file is to be written; name a file")
     with full_disk_named(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
@@ -293,7 +300,13 @@ def remove_leftovers(path: Path) -> None:
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write JSON atomically, keys sorted, so that equal values give equal bytes."""
+    """Write JSON atomically, keys sorted, so that equal values give equal bytes.
+
+    Raises:
+        MacrecError: a file is there that is no JSON object.
+    """
+    if _beginning(path).strip()[:1] not in (b"", b"{"):
+        raise _foreign_file(path, "JSON object")
     write_text(path, json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
 
 
@@ -359,6 +372,33 @@ def _opened(path: Path, contract: Contract | None = None) -> Iterator[pq.Parquet
         raise MacrecError(
             f"{path}: is no readable Parquet file ({error}); make it again"
         ) from error
+
+
+def _check_same_kind(path: Path, contract: Contract) -> None:
+    """Check that nothing but an earlier artifact, maybe a damaged one, is replaced."""
+    try:
+        metadata = pq.read_schema(path).metadata or {}
+    except FileNotFoundError:
+        return
+    except (pa.ArrowInvalid, OSError):
+        if _beginning(path)[:4] in (b"", b"PAR1"):
+            return
+        metadata = {}
+    if metadata.get(_NAME, b"").decode() != contract.name:
+        raise _foreign_file(path, f"artifact '{contract.name}'")
+
+
+def _beginning(path: Path) -> bytes:
+    if not path.is_file():
+        return b""
+    with path.open("rb") as file:
+        return file.read(64)
+
+
+def _foreign_file(path: Path, expected: str) -> MacrecError:
+    return MacrecError(
+        f"{path}: is no {expected}, and would be lost; name another file, or move what is there"
+    )
 
 
 def _check_identity(path: Path, schema: pa.Schema, contract: Contract) -> None:

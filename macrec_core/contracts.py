@@ -129,7 +129,7 @@ def check_same_items(path: Path, rows: int, reference: Path, expected: int) -> N
     if rows != expected:
         raise MacrecError(
             f"{path}: holds {rows} items, {reference} holds {expected}; "
-            "make both from one catalogue"
+            "run `dvc repro`, or make both from one catalogue"
         )
 
 

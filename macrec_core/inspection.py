@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Callable, Set
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -24,6 +25,9 @@ from macrec_core.metrics import collision_rate
 from macrec_core.schemas import VISUAL, Contract, contract_of
 from macrec_core.semantic_ids import Vocabulary
 
+if TYPE_CHECKING:
+    from macrec_core.params.whole import Params
+
 # One row an item of the catalogue, whatever the variant.
 _ITEM_LEVEL = ("embeddings", "pseudo_labels", "semantic_ids")
 # Of many gigabytes in all.
@@ -40,13 +44,17 @@ class Inspection:
     Attributes:
         num_files: Parquet files looked at.
         problems: one line for each that breaks a rule.
+        left_over: files of what params.yaml no longer names, not looked at.
     """
 
     num_files: int
     problems: list[str]
+    left_over: list[Path]
 
 
-def inspect_artifacts(root: Path, imported_datasets: Set[str]) -> Inspection:
+def inspect_artifacts(
+    root: Path, imported_datasets: Set[str], is_made: Callable[[Path], bool] = lambda _: True
+) -> Inspection:
     """Check every Parquet file below a folder against the contract that its metadata names.
 
     Beyond single files: item-level artifacts have as many rows as their dataset's items, items
@@ -56,8 +64,10 @@ def inspect_artifacts(root: Path, imported_datasets: Set[str]) -> Inspection:
     Args:
         root: holds a folder for each dataset.
         imported_datasets: those whose IDs are imported as published, collisions included.
+        is_made: whether a path, relative to the folder, is looked at; see `made_by`.
     """
-    files = sorted(root.rglob("*.parquet"))
+    found = sorted(root.rglob("*.parquet"))
+    files = [path for path in found if is_made(path.relative_to(root))]
     problems = []
     for path in files:
         dataset = path.relative_to(root).parts[0]
@@ -65,7 +75,33 @@ def inspect_artifacts(root: Path, imported_datasets: Set[str]) -> Inspection:
             _inspect(path, root / dataset, dataset in imported_datasets)
         except MacrecError as error:
             problems.append(str(error))
-    return Inspection(len(files), problems)
+    return Inspection(len(files), problems, sorted({*found} - {*files}))
+
+
+def made_by(params: Params) -> Callable[[Path], bool]:
+    """Which artifacts, relative to their folder, the pipeline makes with some parameters.
+
+    DVC leaves in place what it made with others.
+    """
+    recommenders = {*params.variants, *params.baselines, *params.multimodal_baselines}
+    seeds = {f"s{seed}" for seed in params.seeds}
+
+    def is_made(path: Path) -> bool:
+        dataset, *parts = path.with_suffix("").parts
+        if dataset not in params.datasets:
+            return False
+        match parts:
+            case [_] | ["raw", *_] | ["recommendations", "yardsticks"]:
+                return True
+            case ["embeddings", modality]:
+                return modality in params.modalities
+            case ["ensembles", name, seed]:
+                return name in params.ensembles and seed in seeds
+            case ["recommendations", name, seed] | [name, seed, *_]:
+                return name in recommenders and seed in seeds
+        return False
+
+    return is_made
 
 
 def _inspect(path: Path, home: Path, imported: bool) -> None:
@@ -100,7 +136,7 @@ def _check_known(path: Path, ids: pa.ChunkedArray, column: str, reference: Path)
     if largest is not None and largest >= known:
         raise MacrecError(
             f"{path}: column '{column}' names {largest}, but {reference} holds 0..{known - 1}; "
-            "make both from one catalogue"
+            "run `dvc repro`, or make both from one catalogue"
         )
 
 

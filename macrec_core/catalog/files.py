@@ -16,6 +16,7 @@ from macrec_core.catalog.image_trials import claimed_trials, files_content
 from macrec_core.catalog.images import ImageError
 from macrec_core.catalog.manifest import RawContents, describe_file
 from macrec_core.catalog.scratch import Scratch
+from macrec_core.catalog.source import is_url
 from macrec_core.catalog.tables import SUFFIXES, image_paths, read_interactions, read_items
 from macrec_core.errors import MacrecError
 from macrec_core.params.data import FilesSource, ImageParams
@@ -48,11 +49,7 @@ def gather_files(
     files = {}
     for name, file in (("interactions", source.interactions), ("items", source.items)):
         path = folder / file
-        if path.suffix not in SUFFIXES or not path.is_file():
-            raise MacrecError(
-                f"{path}: is no file ending in {' or '.join(SUFFIXES)}; correct the dataset's "
-                f"folder or {name}"
-            )
+        check_table(path, name)
         kept = target / f"{name}{path.suffix}"
         shutil.copyfile(path, kept)
         files[kept.name] = describe_file(kept, f"{label}/{file}", kept=True)
@@ -73,6 +70,24 @@ def gather_files(
     return RawContents(files, counts)
 
 
+def check_table(path: Path, name: str) -> None:
+    """Check that a table is there, and of a kind that is read.
+
+    Args:
+        path: the file.
+        name: of the parameter that names it.
+
+    Raises:
+        MacrecError: it is not.
+    """
+    if path.suffix not in SUFFIXES:
+        raise MacrecError(
+            f"{path}: must end in {' or '.join(SUFFIXES)}; store the table so and correct {name}"
+        )
+    if not path.is_file():
+        raise MacrecError(f"{path}: is no file; correct the dataset's folder or {name}")
+
+
 def kept_table(raw: Path, name: str) -> Path:
     """The table `interactions` or `items` of a raw folder.
 
@@ -87,6 +102,8 @@ def kept_table(raw: Path, name: str) -> Path:
 
 def _load(folder: Path, path: str) -> bytes:
     """The bytes of an image below the folder."""
+    if is_url(path):
+        raise ImageError("url_not_path")
     try:
         file = (folder / path).resolve()
         if not file.is_relative_to(folder):

@@ -9,6 +9,7 @@ interactions are chosen and sorted after it, when there are fewer.)
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -17,10 +18,13 @@ import polars as pl
 
 from macrec_core.catalog.interactions import Interactions
 
+log = logging.getLogger(__name__)
+
 # Leave-one-out takes a user's last two interactions; one more must be left to learn from.
 MIN_SEQUENCE = 3
 
 _HALF = np.uint64(32)  # bits
+_TOLD_FROM = 0.05  # share of interactions
 
 
 def earliest_per_pair(interactions: Interactions) -> Interactions:
@@ -141,6 +145,7 @@ def core_of(
     wanted = with_metadata
     if pictured is not None:
         wanted = with_metadata & _has_item(interactions, pictured)
+    _tell_unknown(interactions, with_metadata)
     known = interactions.chosen(wanted)
     users, items = distinct_pairs(known)
     members = k_core(users, items, max(k, MIN_SEQUENCE), k)
@@ -155,6 +160,19 @@ def core_of(
     del users, items
     core = earliest_per_pair(known.chosen(_by_members(known, members)))
     return Core(_chronological(core), members.rounds, dropped)
+
+
+def _tell_unknown(interactions: Interactions, with_metadata: np.ndarray) -> None:
+    """Warn if keys of interactions and metadata look as if they did not belong together."""
+    lost = len(with_metadata) - int(with_metadata.sum())
+    if lost > _TOLD_FROM * len(with_metadata):
+        first = int(interactions.items[np.argmin(with_metadata)])
+        log.warning(
+            "%d of %d interactions (%.0f %%) are dropped, with items that have no metadata, the "
+            "first %r; if they should, correct the keys",
+            lost, len(with_metadata), 100 * lost / len(with_metadata),
+            interactions.item_keys[first],
+        )  # fmt: skip
 
 
 def _by_members(interactions: Interactions, members: Members) -> np.ndarray:

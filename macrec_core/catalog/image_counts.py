@@ -11,6 +11,9 @@ from macrec_core.catalog.image_trials import Trial
 from macrec_core.errors import MacrecError
 from macrec_core.params.data import ImageParams
 
+# Of items without an image, in the error, and letters of their URLs.
+_EXAMPLES, _SHOWN = 3, 120
+
 
 class Tally:
     """Counts of a search.
@@ -25,13 +28,16 @@ class Tally:
         self.wanted = wanted
         self.missing = 0
         self.causes: Counter[str] = Counter()
+        self._examples: list[str] = []
 
     def add(self, trials: Mapping[str, Sequence[Trial]]) -> None:
         """Count some items."""
         for of_item in trials.values():
             failed = [trial.cause for trial in of_item if trial.cause]
             self.causes.update(failed)
-            self.missing += len(failed) == len(of_item)
+            if len(failed) == len(of_item):
+                self.missing += 1
+                self._remember(of_item[-1])
 
     def check(self, params: ImageParams, kept: Path) -> None:
         """Check the share of items without an image.
@@ -46,11 +52,17 @@ class Tally:
         if self.missing > params.max_failure_rate * self.wanted:
             raise MacrecError(
                 f"images: {self.missing} of {self.wanted} items have no usable image (failures by "
-                f"cause: {dict(sorted(self.causes.items()))}), more than "
+                f"cause: {dict(sorted(self.causes.items()))}; such as "
+                f"{', '.join(self._examples)}), more than "
                 f"images.max_failure_rate={params.max_failure_rate}; check the source and run "
                 "again, or raise the rate. The next run keeps the images that were found, and the "
-                f"failures that are final; to look for all anew, delete {kept}"
+                "failures that are final, unless it finds other images in a folder; to look for "
+                f"all anew, delete {kept}"
             )
+
+    def _remember(self, trial: Trial) -> None:
+        if len(self._examples) < _EXAMPLES:
+            self._examples.append(f"{trial.key} {trial.url[:_SHOWN]!r} {trial.cause}")
 
 
 class Pace:

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from macrec_core.catalog.connections import RefusedError, allowed_url
+from macrec_core.catalog.files import check_table
 from macrec_core.catalog.layouts import find_release
 from macrec_core.catalog.source import find_folder, is_url
 from macrec_core.errors import MacrecError
-from macrec_core.params.data import AmazonSource, DatasetSpec, SampleSource
+from macrec_core.params.data import AmazonSource, DatasetSpec, FilesSource, SampleSource
 from macrec_core.params.network import NetworkParams
 
 
@@ -43,8 +44,15 @@ def source_problems(
     missing = []
     for folder in folders:
         try:
-            find_folder(folder, root)
+            _look_into(find_folder(folder, root), spec)
         except MacrecError as error:
             missing.append(f"dataset_specs.{name}: {error}")
     if len(missing) == len(folders):
         yield from missing
+
+
+def _look_into(folder: Path, spec: DatasetSpec) -> None:
+    """Look for the files of one's own tables."""
+    if isinstance(spec, FilesSource):
+        check_table(folder / spec.interactions, "interactions")
+        check_table(folder / spec.items, "items")

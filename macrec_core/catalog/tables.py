@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import csv
 import logging
+import re
 from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
+from typing import TextIO
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 from polars.exceptions import PanicException, PolarsError
 
 from macrec_core.catalog.descriptions import Descriptions
@@ -26,6 +30,11 @@ log = logging.getLogger(__name__)
 _UNREADABLE = (PolarsError, PanicException, OSError)
 
 SUFFIXES = (".parquet", ".csv")
+_SHOWN = 60  # letters of a text in an error
+# A record of a CSV file, without the end of its line: quotes only around whole fields, and doubled
+# inside them.
+_FIELD = r'(?:"(?:[^"]|"")*"|[^",\r\n]*)'
+_RECORD = re.compile(f"{_FIELD}(?:,{_FIELD})*")
 _INTERACTIONS = ("user", "item", "timestamp")
 _IGNORED = ("rating",)  # known, of no use here
 _ITEMS = ("item", "title")
@@ -55,7 +64,9 @@ def read_interactions(path: Path) -> Interactions:
     readable, broken = _collected(
         path, [named.filter(good).drop("row"), named.filter(~good).select("row")]
     )
-    _check_rows(path, table, broken, _INTERACTIONS, "a user, an item and a whole-number timestamp")
+    expected = "a user, an item and a whole-number timestamp (such as seconds since 1970; dates in "
+    expected += "Parquet alone, as dates or times)"
+    _check_rows(path, table, broken, _INTERACTIONS, expected)
     return numbered_interactions(readable)
 
 
@@ -134,13 +145,12 @@ def _records(items: pl.DataFrame) -> Iterator[tuple[str, Mapping[str, object]]]:
 
 def _scanned(path: Path, needed: Sequence[str], known: Sequence[str]) -> pl.LazyFrame:
     """The file, lazily; of a CSV file everything as text."""
-    table = (
-        pl.scan_parquet(path, glob=False)
-        if path.suffix == ".parquet"
-        else pl.scan_csv(path, infer_schema=False, glob=False)
-    )
-    if path.suffix == ".csv":
+    if path.suffix == ".parquet":
+        _check_parquet(path, [*needed, *known])
+        table = pl.scan_parquet(path, glob=False)
+    else:
         _check_header(path)
+        table = pl.scan_csv(path, infer_schema=False, glob=False)
     try:
         found = table.collect_schema().names()
     except _UNREADABLE as error:
@@ -149,15 +159,40 @@ def _scanned(path: Path, needed: Sequence[str], known: Sequence[str]) -> pl.Lazy
     if missing:
         raise MacrecError(
             f"{path}: has no column {', '.join(missing)}; it needs {', '.join(needed)} and may "
-            f"have {', '.join(known)} (found: {', '.join(found)})"
+            f"have {', '.join(known)} (found: {_shortened(found)}){_separator_hint(path, found)}"
         )
     return table
+
+
+def _shortened(names: Sequence[str]) -> str:
+    """Names as Python writes them, which shows blanks; of a file that is no table a few."""
+    shown = [repr(name if len(name) <= _SHOWN else f"{name[:_SHOWN]}...") for name in names[:10]]
+    return ", ".join(shown) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+
+
+def _separator_hint(path: Path, names: Sequence[str]) -> str:
+    if path.suffix == ".csv" and len(names) == 1 and any(sign in names[0] for sign in ";\t|"):
+        return "; between fields must stand commas"
+    return ""
 
 
 def _tell_ignored(path: Path, table: pl.LazyFrame, known: Sequence[str]) -> None:
     unknown = [name for name in table.collect_schema().names() if name not in known]
     if unknown:
         log.warning("%s: columns without a meaning here are ignored: %s", path, unknown)
+
+
+def _check_parquet(path: Path, columns: Sequence[str]) -> None:
+    """Check that columns of a Parquet file can be read: Polars ends the process over some damages.
+
+    (It asks for as much memory as a damaged length says.)
+    """
+    try:
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(columns=columns):
+                batch.validate(full=True)
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise _unreadable(path, error) from error
 
 
 def _check_header(path: Path) -> None:
@@ -178,13 +213,43 @@ def _check_header(path: Path) -> None:
 def _unreadable(path: Path, error: BaseException) -> MacrecError:
     rule = (
         "as CSV it must be UTF-8, with commas between fields, in each row at most as many fields "
-        "as in the header, and quotes around fields that hold a comma or a line's end"
+        "as in the header, and quotes around fields that hold a comma, a line's end or a quote, "
+        "which is doubled there"
         if path.suffix == ".csv"
         else "it must be a Parquet file"
     )
     # Advice to programmers follows the first line.
     reason = (str(error).splitlines() or [type(error).__name__])[0]
+    if path.suffix == ".csv":
+        reason = _first_broken_record(path) or reason
     return MacrecError(f"{path}: cannot be read ({reason}); {rule}: correct it")
+
+
+def _first_broken_record(path: Path) -> str:
+    """Where a CSV file breaks the rules, which Polars does not tell; empty if all is well."""
+    lines: list[str] = []
+
+    def remembered(file: TextIO) -> Iterator[str]:
+        for line in file:
+            lines.append(line)
+            yield line
+
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(remembered(file))
+            width = len(next(filter(None, reader), []))
+            lines.clear()
+            for row, fields in enumerate(filter(None, reader), start=1):
+                text = "".join(lines).strip("\r\n")
+                lines.clear()
+                place = f"row {row}, up to line {reader.line_num}, has"
+                if len(fields) > width:
+                    return f"{place} {len(fields)} fields, the header {width}: {text[:_SHOWN]!r}"
+                if not _RECORD.fullmatch(text):
+                    return f"{place} a quote at a wrong place: {text[:_SHOWN]!r}"
+    except (OSError, UnicodeDecodeError, csv.Error):
+        return ""  # which Polars has told
+    return ""
 
 
 def _key(path: Path, schema: pl.Schema, name: str) -> pl.Expr:

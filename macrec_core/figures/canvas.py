@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -42,6 +43,9 @@ def panels(rows: int, columns: int, width: float, height: float) -> tuple[Figure
 def png(figure: Figure) -> bytes:
     """The figure's file."""
     buffer = io.BytesIO()
-    # matplotlib would write its version into the file.
-    figure.savefig(buffer, format="png", dpi=_DOTS_PER_INCH, metadata={"Software": None})
+    with warnings.catch_warnings():
+        # A sign that the font lacks, as in a brand, is drawn as a box.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        # matplotlib would write its version into the file.
+        figure.savefig(buffer, format="png", dpi=_DOTS_PER_INCH, metadata={"Software": None})
     return buffer.getvalue()

@@ -10,6 +10,7 @@ from macrec_core.params.baselines import (
     modalities_read,
 )
 from macrec_core.params.data import PublishedSource
+from macrec_core.params.variant_rules import membership_problems
 from macrec_core.params.whole import RESERVED_NAMES, Params
 from macrec_core.ranking import ENSEMBLE, YARDSTICKS
 
@@ -79,12 +80,8 @@ def _name_problems(params: Params) -> list[str]:
 
 def _dataset_problems(params: Params) -> list[str]:
     """Where the IDs of each dataset come from."""
-    problems = []
-    if sorted(params.learned_datasets + params.imported_datasets) != sorted(params.datasets):
-        problems.append(
-            f"datasets={params.datasets}: each must stand in exactly one of learned_datasets "
-            f"({params.learned_datasets}) and imported_datasets ({params.imported_datasets})"
-        )
+    lists = ("learned_datasets", "imported_datasets")
+    problems = membership_problems("datasets", params.datasets, params, lists)
     for name in params.imported_datasets:
         spec = params.dataset_specs.get(name)
         if spec is not None and not (isinstance(spec, PublishedSource) and spec.index_files):

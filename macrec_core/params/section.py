@@ -13,7 +13,8 @@ PositiveFloat = Annotated[float, Field(gt=0)]
 NonNegativeFloat = Annotated[float, Field(ge=0)]
 Probability = Annotated[float, Field(ge=0, lt=1)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+_NAME = r"^[a-z][a-z0-9_]*$"
+Name = Annotated[str, Field(pattern=_NAME)]
 
 # Of a semantic ID: one letter a level in tokens, and T5's exact relative positions end at 16.
 MAX_LEVELS = 15
@@ -43,6 +44,8 @@ def broken_rule(error: Any) -> str:  # noqa: ANN401 - ErrorDetails, a TypedDict 
         "extra_forbidden": "is unknown: remove it or correct its name",
     }
     rule = rules.get(error["type"], error["msg"].removeprefix("Value error, "))
+    if error.get("ctx", {}).get("pattern") == _NAME:
+        rule = "must be small letters, digits and underscores, a letter first; rename it"
     if error["type"] == "missing" or isinstance(error["input"], Mapping):
         return f"{name}: {rule}"
     return f"{name}={error['input']!r}: {rule}"

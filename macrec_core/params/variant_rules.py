@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
+
 from macrec_core.params.data import CooccurrenceSvdEncoder
 from macrec_core.params.section import COLLABORATIVE, MAX_LEVELS
 from macrec_core.params.whole import RESERVED_NAMES, Params
@@ -37,16 +40,30 @@ def variant_problems(params: Params) -> list[str]:
     return problems
 
 
+def membership_problems(
+    axis: str, names: Sequence[str], params: Params, lists: Sequence[str]
+) -> list[str]:
+    """Names that do not stand in exactly one of some lists, and what these name besides."""
+    found = Counter(name for each in lists for name in getattr(params, each))
+    problems = [
+        f"{axis}={name}: stands {found[name]} times in {', '.join(lists)}; put it into just one"
+        for name in dict.fromkeys(names)
+        if found[name] != 1
+    ]
+    return problems + [
+        f"{each}={name}: is not in {axis}; add it there or remove it here"
+        for each in lists
+        for name in getattr(params, each)
+        if name not in names
+    ]
+
+
 def unquantized_problems(params: Params) -> list[str]:
     """Rules of the lists that say where a variant's IDs come from."""
     problems = []
     unquantized = params.clustered_variants + params.visual_variants
-    if sorted(params.quantized_variants + unquantized) != sorted(params.variants):
-        problems.append(
-            f"variants={params.variants}: each must stand in exactly one of quantized_variants "
-            f"({params.quantized_variants}), clustered_variants ({params.clustered_variants}) "
-            f"and visual_variants ({params.visual_variants})"
-        )
+    lists = ("quantized_variants", "clustered_variants", "visual_variants")
+    problems += membership_problems("variants", params.variants, params, lists)
     for name in unquantized:
         spec = params.variant_specs.get(name)
         if spec is not None and spec.modalities != [COLLABORATIVE]:

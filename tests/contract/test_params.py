@@ -332,13 +332,20 @@ def test_variants_of_clustered_ids_run_beside_the_others(raw_params):
 def test_a_variant_stands_in_exactly_one_list(raw_params, axis, change):
     clustered(raw_params, "p5_cid")
     clustered(raw_params, "vip5", axis="visual_variants")
-    if change == "twice":
-        raw_params[axis] = [*raw_params[axis], raw_params[axis][0]]
-    else:
-        raw_params[axis] = raw_params[axis][1:]
-    assert any(
-        line.startswith("variants=[") and "exactly one of quantized_variants" in line
-        for line in problems_of(raw_params)
+    name, *rest = raw_params[axis]
+    raw_params[axis] = [name, *rest, name] if change == "twice" else rest
+    times = 2 if change == "twice" else 0
+    assert (
+        f"variants={name}: stands {times} times in quantized_variants, clustered_variants, "
+        "visual_variants; put it into just one"
+    ) in problems_of(raw_params)
+
+
+def test_a_list_of_variants_names_none_besides(raw_params):
+    raw_params["quantized_variants"].append("tiger_original")
+    (problem,) = problems_of(raw_params)
+    assert problem == (
+        "quantized_variants=tiger_original: is not in variants; add it there or remove it here"
     )
 
 
@@ -721,7 +728,16 @@ def test_what_a_baseline_changes_is_checked(raw_params):
 )
 def test_every_dataset_is_either_learned_or_imported(raw_params, learned, imported):
     raw_params["learned_datasets"], raw_params["imported_datasets"] = learned, imported
-    assert any("exactly one of" in line for line in problems_of(raw_params))
+    told = (" times in learned_datasets, imported_datasets;", "other: is not in datasets; add it")
+    assert any(text in line for line in problems_of(raw_params) for text in told)
+
+
+def test_a_name_says_how_it_is_made(raw_params):
+    raw_params["datasets"] = raw_params["learned_datasets"] = ["My shop"]
+    told = "='My shop': must be small letters, digits and underscores, a letter first; rename it"
+    assert sorted(line for line in problems_of(raw_params) if told in line) == [
+        f"datasets.0{told}", f"learned_datasets.0{told}",
+    ]  # fmt: skip
 
 
 def test_only_published_ids_can_be_imported(raw_params):

@@ -34,6 +34,7 @@ from macrec_core.artifacts import (
     remove_leftovers,
     write_artifact,
     write_json,
+    write_text,
 )
 from macrec_core.contracts import KeyOrder
 from macrec_core.errors import MacrecError
@@ -592,6 +593,47 @@ def test_a_folder_that_was_about_to_be_replaced_comes_back(tmp_path):
     remove_leftovers(path)
     assert (path / "file").read_text() == "old"
     assert [each.name for each in tmp_path.iterdir()] == ["raw"]
+
+
+@pytest.mark.parametrize("text", ["user: precious", "user,item\nu,a\n"])
+def test_a_file_of_something_else_is_not_replaced(tmp_path, text):
+    (tmp_path / "out").write_text(text)
+    with pytest.raises(MacrecError, match="out: is no artifact 'pseudo_labels', and would be lost"):
+        write_artifact(tmp_path / "out", labels_table(), LABELS)
+    with pytest.raises(MacrecError, match="out: is no JSON object, and would be lost; name"):
+        write_json(tmp_path / "out", {})
+    assert (tmp_path / "out").read_text() == text
+
+
+def test_another_table_is_not_replaced(tmp_path):
+    pq.write_table(pa.table({"item": ["a"], "title": ["A"]}), tmp_path / "own")
+    users = pa.table({"user_id": pa.array([0], pa.int32()), "user_key": ["u"]})
+    write_artifact(tmp_path / "users", users, USERS)
+    for name in ("own", "users"):
+        before = (tmp_path / name).read_bytes()
+        with pytest.raises(MacrecError, match=f"{name}: is no artifact 'pseudo_labels'"):
+            write_artifact(tmp_path / name, labels_table(), LABELS)
+        assert (tmp_path / name).read_bytes() == before
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:-10], lambda data: b""])
+def test_a_damaged_artifact_is_replaced(tmp_path, damage):
+    path = tmp_path / "labels"
+    write_artifact(path, labels_table(), LABELS)
+    whole = path.read_bytes()
+    path.write_bytes(damage(whole))
+    write_artifact(path, labels_table(), LABELS)
+    assert path.read_bytes() == whole
+
+
+def test_a_folder_is_no_place_of_a_file(tmp_path):
+    for write in (
+        write_json,
+        write_text,
+        lambda *all_: write_artifact(all_[0], labels_table(), LABELS),
+    ):
+        with pytest.raises(MacrecError, match="is a folder, where a file is to be written; name"):
+            write(tmp_path, "x")
 
 
 def test_a_full_disk_is_told_and_leaves_the_old_file_whole_and_nothing_else(small_disk):

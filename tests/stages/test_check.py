@@ -10,7 +10,15 @@ from toy_quantizer import run, succeed, write_embeddings, write_shop
 @pytest.fixture
 def shop(tmp_path):
     write_shop(tmp_path / "artifacts")
+    change(tmp_path / "artifacts" / "params.yaml", datasets=["toy"], learned_datasets=["toy"])
     return tmp_path / "artifacts"
+
+
+def change(path, **sections):
+    yaml = YAML(typ="safe", pure=True)
+    values = yaml.load(path)
+    values["dataset_specs"]["toy"] = values["dataset_specs"]["sample"]
+    yaml.dump(values | sections, path)
 
 
 def arguments(shop):
@@ -71,22 +79,58 @@ SERVER = "https://mcauleylab.ucsd.edu/public_datasets/data/amazon_v2"
         ),
         ({"source": "files", "folder": "nowhere", "interactions": "a.csv", "items": "b.csv"},
          ["nowhere: is no folder"]),
-        ({"source": "files", "folder": "here", "interactions": "a.csv", "items": "b.csv"}, []),
+        ({"source": "published", "folder": "here", "name": "X", "index_files": {},
+          "embedding_files": {}}, []),
     ],
 )  # fmt: skip
 def test_what_download_would_refuse_at_once_is_told(shop, tmp_path, monkeypatch, spec, told):
     (tmp_path / "here").mkdir()
     monkeypatch.setenv("MACREC_DATA", str(tmp_path))
-    yaml, path = YAML(typ="safe", pure=True), shop / "params.yaml"
-    values = yaml.load(path)
-    values["dataset_specs"][values["datasets"][0]] = spec
-    yaml.dump(values, path)
-    result = run(arguments(shop))
+    change(shop / "params.yaml", dataset_specs={"toy": spec})
+    result = run([*arguments(shop), "--params-only"])
     errors = [line for line in result.output.splitlines() if line.startswith("error: ")]
     assert [line.startswith("error: dataset_specs.") for line in errors] == [True] * len(told)
     assert all(text in line for text, line in zip(told, errors, strict=True))
     assert result.exit_code == bool(told)
     assert ("parameters are valid" in result.output) is not bool(told)
     # What was downloaded once may have gone at its source.
-    (shop / values["datasets"][0] / "raw").mkdir(parents=True)
-    assert succeed(arguments(shop)).exit_code == 0
+    (shop / "toy" / "raw").mkdir(parents=True)
+    again = succeed(arguments(shop)).output
+    warnings = [line for line in again.splitlines() if line.startswith("warning: ")]
+    assert warnings == [
+        line.replace("error: ", "warning: ") + " (should download run again)" for line in errors
+    ]
+
+
+def test_a_table_that_is_not_there_is_told_too(shop, tmp_path, monkeypatch):
+    monkeypatch.setenv("MACREC_DATA", str(tmp_path))
+    (tmp_path / "a.csv").write_text("user,item,timestamp\n")
+    spec = {"source": "files", "folder": ".", "interactions": "a.csv", "items": "b.csv"}
+    change(shop / "params.yaml", dataset_specs={"toy": spec})
+    result = run(arguments(shop))
+    assert "b.csv: is no file; correct the dataset's folder or items" in result.output
+    assert result.exit_code == 1
+
+
+def test_artifacts_alone_may_be_left_out(shop):
+    (shop / "toy" / "pseudo_labels.parquet").write_bytes(b"damaged")
+    assert run(arguments(shop)).exit_code == 1
+    output = succeed([*arguments(shop), "--params-only"]).output
+    assert "parameters are valid" in output and "checked" not in output
+
+
+def test_what_other_parameters_left_is_no_problem_but_told(shop):
+    home = shop / "toy"
+    for name in ("gone/s0/semantic_ids", "macrec/s7/semantic_ids", "embeddings/collab",
+                 "recommendations/gone/s0", "recommendations/macrec/s7",
+                 "ensembles/gone/s0", "../other/items"):  # fmt: skip
+        (home / name).parent.mkdir(parents=True, exist_ok=True)
+        (home / f"{name}.parquet").write_bytes(b"damaged")
+    output = succeed(arguments(shop)).output
+    assert "4 artifacts checked, 0 with problems" in output
+    assert f"7 artifacts of what {shop / 'params.yaml'} does not name are left out, such" in output
+    for name in ("macrec/s0/semantic_ids", "embeddings/image", "recommendations/macrec/s0",
+                 "recommendations/yardsticks", "raw/images/part-00000"):  # fmt: skip
+        (home / name).parent.mkdir(parents=True, exist_ok=True)
+        (home / f"{name}.parquet").write_bytes(b"damaged")
+    assert "8 artifacts checked, 5 with problems" in run(arguments(shop)).output

@@ -143,9 +143,12 @@ def test_numbers_dates_and_lists_of_parquet_are_understood(catalogue_of):
 def test_pictures_that_cannot_be_had_are_counted_by_cause(catalogue_of, tmp_path):
     (tmp_path / "secret.jpg").write_bytes(b"secret")
     items = ITEMS_TABLE | {
-        "image": ["pictures/a.jpg", "../secret.jpg", "pictures/gone.jpg", None, None]
+        "image": ["pictures/a.jpg", "../secret.jpg", "https://x.org/a.jpg", None, None]
     }
-    with pytest.raises(MacrecError, match=r"2 of 3 .*\{'no_file': 1, 'outside_folder': 1\}"):
+    told = (
+        r"2 of 3 .*\{'outside_folder': 1, 'url_not_path': 1\}; such as b '\.\./secret\.jpg' outside"
+    )
+    with pytest.raises(MacrecError, match=told):
         catalogue_of(INTERACTIONS_TABLE, items, ".csv", ("image",))
 
 
@@ -211,6 +214,40 @@ def test_files_that_cannot_be_read_are_one_error(tmp_path, name, data):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("lines", "told"),
+    [
+        (
+            ["u,a,1", "", 'u,12" drum,2'],
+            r"row 2, up to line 4, has a quote at a wrong place: 'u,12",
+        ),
+        (["u,a,1", 'u,"a\nb",1', "u,b,1,5,6"], "row 3, up to line 5, has 5 fields, the header 3"),
+        (["u,a,1", 'u,"b,1'], "row 2, up to line 3, has a quote at a wrong place: 'u,\"b,1'"),
+    ],
+)
+def test_the_first_broken_row_is_named(tmp_path, lines, told):
+    (tmp_path / "t.csv").write_text("\n".join(["user,item,timestamp", *lines]) + "\n")
+    with pytest.raises(MacrecError) as caught:
+        read_interactions(tmp_path / "t.csv")
+    assert told in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("header", "told"),
+    [
+        ("user;item;timestamp", "(found: 'user;item;timestamp'); between fields must stand commas"),
+        ("user, item,timestamp", "(found: 'user', ' item', 'timestamp')"),
+        (",".join(f"c{i}" for i in range(50)), "'c9' and 40 more)"),
+        ("x" * 10_000, f"(found: '{'x' * 60}...')"),
+    ],
+)
+def test_what_is_no_such_table_is_shown_in_short(tmp_path, header, told):
+    (tmp_path / "t.csv").write_text(f"{header}\n{header}\n")
+    with pytest.raises(MacrecError) as caught:
+        read_interactions(tmp_path / "t.csv")
+    assert str(caught.value).endswith(told)
+
+
 def test_empty_columns_of_a_spreadsheet_are_ignored(tmp_path):
     (tmp_path / "t.csv").write_text("user,item,timestamp,,\nu,a,1,,\n")
     assert read_interactions(tmp_path / "t.csv").rows() == [("u", "a", 1)]
@@ -243,7 +280,7 @@ def test_a_missing_file_and_another_ending_are_named(tmp_path, image_params):
     (tmp_path / "items.xlsx").write_bytes(b"")
     places = Places(data_root=tmp_path, scratch=Scratch(tmp_path / "scratch"), folder=None)
     spec = FilesSource(source="files", folder=".", interactions="items.xlsx", items="i.csv")
-    with pytest.raises(MacrecError, match=r"items\.xlsx: is no file ending in \.parquet or \.csv"):
+    with pytest.raises(MacrecError, match=r"items\.xlsx: must end in \.parquet or \.csv"):
         write_raw(tmp_path, spec, image_params, places, network=LOOPBACK, with_images=False)
 
 

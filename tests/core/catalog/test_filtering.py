@@ -254,6 +254,15 @@ def test_nothing_left_is_an_error_with_remedy(tmp_path, lines, k, remedy):
         build_catalogue(raw, ["text"], params(k=k, bad=1))
 
 
+def test_many_interactions_without_metadata_are_a_warning(tmp_path, caplog):
+    good = [f"{item},u{user},5.0,1" for user in range(20) for item in "abc"]
+    for name, lost, told in (("few", 3, False), ("many", 4, True)):
+        lines = [*good, *(f"A{number},u0,5.0,1" for number in range(lost))]
+        build_catalogue(write_raw_folder(tmp_path / name, lines, "abc"), ["text"], params())
+        assert ("have no metadata, the first 'A0'; if they should" in caplog.text) is told
+    assert "4 of 64 interactions (6 %) are dropped" in caplog.text
+
+
 def test_texts_are_cleaned_and_empty_ones_counted(tmp_path):
     lines = [f"{item},u,5.0,1" for item in "abc"]
     more = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 
 import matplotlib
 import numpy as np
@@ -28,6 +29,13 @@ def embeddings():
     attributes = {"brand": classes_of(brands), "type": classes_of(["_guitar"] * 40)}
     found = {"text": {"brand": FIGURES, "type": FIGURES}}
     return ["toys", {"text": points}, attributes, found, 10]
+
+
+def test_signs_that_the_font_lacks_are_drawn_without_a_warning(embeddings):
+    embeddings[2]["brand"] = classes_of([f"\N{WATER WAVE} {n % 3}" for n in range(40)])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert draw_embeddings(*embeddings)
 
 
 def use(first):
