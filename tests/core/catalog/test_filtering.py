@@ -184,7 +184,7 @@ def test_earliest_of_repeated_interactions_and_file_order_at_equal_times(tmp_pat
         (catalogue.users, USERS),
         (catalogue.interactions, INTERACTIONS),
     ):
-        write_artifact(tmp_path / "x.parquet", table, contract)
+        write_artifact(tmp_path / f"{contract.name}.parquet", table, contract)
     catalogue.images.write(tmp_path / "images.parquet")
     images = read_artifact(tmp_path / "images.parquet", IMAGES)
     assert images.column("image").to_pylist() == [b"c", b"a", b"b"]
