@@ -26,6 +26,9 @@ from macrec_core.errors import MacrecError
 from macrec_core.files import full_disk_named
 from macrec_core.schemas import Contract, contract_of
 
+# What pyarrow raises over a file that is no Parquet, or a damaged one.
+_DAMAGED = (pa.ArrowException, OSError, UnicodeDecodeError)
+
 _NAME = b"macrec.artifact"
 _VERSION = b"macrec.version"
 _INFO = b"macrec.info"
@@ -368,7 +371,7 @@ def _opened(path: Path, contract: Contract | None = None) -> Iterator[pq.Parquet
             yield file
     except FileNotFoundError as error:
         raise MacrecError(f"{path}: does not exist; run the stage that makes it") from error
-    except (pa.ArrowInvalid, OSError) as error:
+    except _DAMAGED as error:
         raise MacrecError(
             f"{path}: is no readable Parquet file ({error}); make it again"
         ) from error
@@ -380,11 +383,11 @@ def _check_same_kind(path: Path, contract: Contract) -> None:
         metadata = pq.read_schema(path).metadata or {}
     except FileNotFoundError:
         return
-    except (pa.ArrowInvalid, OSError):
+    except _DAMAGED:
         if _beginning(path)[:4] in (b"", b"PAR1"):
             return
         metadata = {}
-    if metadata.get(_NAME, b"").decode() != contract.name:
+    if metadata.get(_NAME) != contract.name.encode():
         raise _foreign_file(path, f"artifact '{contract.name}'")
 
 

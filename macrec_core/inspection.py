@@ -83,22 +83,28 @@ def made_by(params: Params) -> Callable[[Path], bool]:
 
     DVC leaves in place what it made with others.
     """
-    recommenders = {*params.variants, *params.baselines, *params.multimodal_baselines}
+    anywhere = {*params.variants, *params.baselines} - {*params.visual_variants}
+    learned = {*anywhere, *params.visual_variants, *params.multimodal_baselines}
     seeds = {f"s{seed}" for seed in params.seeds}
 
     def is_made(path: Path) -> bool:
         dataset, *parts = path.with_suffix("").parts
+        is_learned = dataset in params.learned_datasets
         if dataset not in params.datasets:
             return False
         match parts:
-            case [_] | ["raw", *_] | ["recommendations", "yardsticks"]:
+            case ["raw", *_] | ["recommendations", "yardsticks"]:
                 return True
+            case ["items" | "images" | "users" | "interactions"]:
+                return True
+            case ["pseudo_labels"]:
+                return is_learned
             case ["embeddings", modality]:
-                return modality in params.modalities
+                return is_learned and modality in params.modalities
             case ["ensembles", name, seed]:
                 return name in params.ensembles and seed in seeds
             case ["recommendations", name, seed] | [name, seed, *_]:
-                return name in recommenders and seed in seeds
+                return name in (learned if is_learned else anywhere) and seed in seeds
         return False
 
     return is_made

@@ -31,6 +31,7 @@ _UNREADABLE = (PolarsError, PanicException, OSError)
 
 SUFFIXES = (".parquet", ".csv")
 _SHOWN = 60  # letters of a text in an error
+_LONGEST = 1 << 24  # letters of a CSV field, when a broken one is looked for
 # A record of a CSV file, without the end of its line: quotes only around whole fields, and doubled
 # inside them.
 _FIELD = r'(?:"(?:[^"]|"")*"|[^",\r\n]*)'
@@ -135,7 +136,9 @@ def _items(path: Path) -> tuple[pl.LazyFrame, pl.LazyFrame]:
             raise _wrong_type(
                 path, name, kind, "text" if name == "image" else "text, or lists of it"
             )
-    return table, table.with_columns(_key(path, schema, "item").alias("item_key"))
+    # No other column of a Parquet file has been checked.
+    known = [name for name in schema if name in (*_ITEMS, *_MORE_OF_ITEMS)]
+    return table, table.select(known).with_columns(_key(path, schema, "item").alias("item_key"))
 
 
 def _records(items: pl.DataFrame) -> Iterator[tuple[str, Mapping[str, object]]]:
@@ -146,7 +149,7 @@ def _records(items: pl.DataFrame) -> Iterator[tuple[str, Mapping[str, object]]]:
 def _scanned(path: Path, needed: Sequence[str], known: Sequence[str]) -> pl.LazyFrame:
     """The file, lazily; of a CSV file everything as text."""
     if path.suffix == ".parquet":
-        _check_parquet(path, [*needed, *known])
+        _check_parquet(path, [name for name in (*needed, *known) if name not in _IGNORED])
         table = pl.scan_parquet(path, glob=False)
     else:
         _check_header(path)
@@ -216,7 +219,7 @@ def _unreadable(path: Path, error: BaseException) -> MacrecError:
         "as in the header, and quotes around fields that hold a comma, a line's end or a quote, "
         "which is doubled there"
         if path.suffix == ".csv"
-        else "it must be a Parquet file"
+        else "it must be a Parquet file that pyarrow reads"
     )
     # Advice to programmers follows the first line.
     reason = (str(error).splitlines() or [type(error).__name__])[0]
@@ -234,12 +237,13 @@ def _first_broken_record(path: Path) -> str:
             lines.append(line)
             yield line
 
+    row, limit = 0, csv.field_size_limit(_LONGEST)
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(remembered(file))
             width = len(next(filter(None, reader), []))
             lines.clear()
-            for row, fields in enumerate(filter(None, reader), start=1):
+            for row, fields in enumerate(reader, start=1):
                 text = "".join(lines).strip("\r\n")
                 lines.clear()
                 place = f"row {row}, up to line {reader.line_num}, has"
@@ -247,8 +251,13 @@ def _first_broken_record(path: Path) -> str:
                     return f"{place} {len(fields)} fields, the header {width}: {text[:_SHOWN]!r}"
                 if not _RECORD.fullmatch(text):
                     return f"{place} a quote at a wrong place: {text[:_SHOWN]!r}"
-    except (OSError, UnicodeDecodeError, csv.Error):
+    except csv.Error as error:  # a quote that is not closed
+        first = reader.line_num - len(lines) + 1
+        return f"row {row + 1}, from line {first}: {error}: {''.join(lines[:1])[:_SHOWN]!r}"
+    except (OSError, UnicodeDecodeError):
         return ""  # which Polars has told
+    finally:
+        csv.field_size_limit(limit)
     return ""
 
 

@@ -27,6 +27,7 @@ from macrec_core.artifacts import (
     fixed_lists,
     lists,
     matrix,
+    read_any,
     read_artifact,
     read_chunks,
     read_embeddings,
@@ -624,6 +625,23 @@ def test_a_damaged_artifact_is_replaced(tmp_path, damage):
     path.write_bytes(damage(whole))
     write_artifact(path, labels_table(), LABELS)
     assert path.read_bytes() == whole
+
+
+def test_an_artifact_with_any_damage_is_replaced_or_one_error(tmp_path):
+    path = tmp_path / "labels"
+    write_artifact(path, labels_table(), LABELS)
+    whole, draws = path.read_bytes(), np.random.default_rng(0)
+    for _ in range(600):
+        damaged = bytearray(whole)
+        for place in draws.integers(0, len(whole), 3):
+            damaged[place] = draws.integers(0, 256)
+        for action in (lambda: read_artifact(path, LABELS), lambda: read_any(path),
+                       lambda: write_artifact(path, labels_table(), LABELS)):  # fmt: skip
+            path.write_bytes(damaged)
+            try:
+                action()
+            except MacrecError as error:
+                assert str(path) in str(error)
 
 
 def test_a_folder_is_no_place_of_a_file(tmp_path):

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from misbehaving_server import LOOPBACK
 
 from macrec_core.artifacts import check_replaceable, read_artifact
+from macrec_core.catalog import tables
 from macrec_core.catalog.catalogue import build_catalogue
 from macrec_core.catalog.manifest import raw_files
 from macrec_core.catalog.raw import Places, write_raw
@@ -219,7 +220,7 @@ def test_files_that_cannot_be_read_are_one_error(tmp_path, name, data):
     [
         (
             ["u,a,1", "", 'u,12" drum,2'],
-            r"row 2, up to line 4, has a quote at a wrong place: 'u,12",
+            r"row 3, up to line 4, has a quote at a wrong place: 'u,12",
         ),
         (["u,a,1", 'u,"a\nb",1', "u,b,1,5,6"], "row 3, up to line 5, has 5 fields, the header 3"),
         (["u,a,1", 'u,"b,1'], "row 2, up to line 3, has a quote at a wrong place: 'u,\"b,1'"),
@@ -230,6 +231,26 @@ def test_the_first_broken_row_is_named(tmp_path, lines, told):
     with pytest.raises(MacrecError) as caught:
         read_interactions(tmp_path / "t.csv")
     assert told in str(caught.value)
+
+
+def test_a_quote_that_is_never_closed_is_found_behind_a_long_text(tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "_LONGEST", 300_000)
+    long, open_ = f'a,"{"x" * 200_000}"', 'b,"open'
+    rest = [f"c{number},title" for number in range(40_000)]
+    (tmp_path / "t.csv").write_text("\n".join(["item,title", long, open_, *rest]) + "\n")
+    with pytest.raises(MacrecError, match=r"row 2, from line 3: .*: 'b,\"open\\n'"):
+        read_items(tmp_path / "t.csv", set())
+    assert csv.field_size_limit() == 131072
+
+
+def test_a_broken_row_has_one_number(tmp_path):
+    for last, told in (("u,a,1,2", "row 3, up to line 4, has 4"), ("u,a,x", "row 3 has user='u'")):
+        (tmp_path / "t.csv").write_text(f"user,item,timestamp\nu,a,1\nu,a,1\n{last}\n")
+        with pytest.raises(MacrecError, match=told):
+            read_interactions(tmp_path / "t.csv")
+    (tmp_path / "t.csv").write_text("user,item,timestamp\nu,a,1\n\nu,a,1,2\n")
+    with pytest.raises(MacrecError, match="row 3, up to line 4, has 4 fields"):
+        read_interactions(tmp_path / "t.csv")
 
 
 @pytest.mark.parametrize(
@@ -305,16 +326,19 @@ def test_any_table_gives_rows_or_one_error(tmp_path_factory, rows, with_header):
         assert isinstance(timestamp, int)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.data())
 def test_a_damaged_parquet_file_is_one_error_or_readable(tmp_path_factory, data):
     path = tmp_path_factory.getbasetemp() / "damaged.parquet"
-    write_table(path, {"user": ["u"] * 9, "item": list("abcdefghi"), "timestamp": range(9)})
+    keys = list("abcdefghi")
+    columns = {"user": ["u"] * 9, "item": keys, "timestamp": range(9), "title": keys, "more": keys}
+    write_table(path, columns)
     damaged = bytearray(path.read_bytes())
     for place in data.draw(st.lists(st.integers(0, len(damaged) - 1), min_size=1, max_size=3)):
         damaged[place] = data.draw(st.integers(0, 255))
     path.write_bytes(damaged)
-    try:
-        read_interactions(path)
-    except MacrecError as error:
-        assert str(path) in str(error)
+    for read in (read_interactions, lambda path: read_items(path, {"a"})):
+        try:
+            read(path)
+        except MacrecError as error:
+            assert str(path) in str(error)
