@@ -32,7 +32,7 @@ class Tally:
 
     def add(self, trials: Mapping[str, Sequence[Trial]]) -> None:
         """Count some items."""
-        for of_item in trials.values():
+        for _, of_item in sorted(trials.items()):  # threads finish in any order
             failed = [trial.cause for trial in of_item if trial.cause]
             self.causes.update(failed)
             if len(failed) == len(of_item):
