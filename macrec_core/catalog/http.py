@@ -147,8 +147,9 @@ class HttpBase:
         with self._connections.answer(url, self._params.timeout_s, headers) as answer:
             if have and answer.status_code == 416:
                 # Nothing lies beyond what we have: finished, if that is the whole.
-                if answer.headers.get("Content-Range") != f"bytes */{have}":
-                    raise _begun_anew(copy, "shorter than the copy")
+                whole = copy.total in (None, have)  # by the answer that began it
+                if not whole or answer.headers.get("Content-Range") != f"bytes */{have}":
+                    raise _begun_anew(copy, "of another length than the copy's")
                 copy.finish()
                 return
             check_status(answer, self._params, (200, 206) if have else (200,))
